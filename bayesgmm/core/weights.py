@@ -1,0 +1,686 @@
+"""Mixture weights: Dirichlet, stick breaking, an unknown number of components; and partitions.
+
+A weight prior is a `NamedTuple` of arrays, prior and posterior alike, with five methods:
+``update(counts)``, ``mode()``, ``expected_log()``, ``draw(key)`` and ``kl(prior)``. All three
+readings are log weights, and an absent component has log weight -inf. Beside them each has
+``log_mean()`` and ``log_evidence(counts)``, the log probability of a vector of labels with these
+counts, for which ``log_evidence(n) == (n * q.expected_log()).sum() - q.kl(p)``, q = p.update(n).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jax.scipy.special import digamma, gammaln, logsumexp, xlogy
+
+from bayesgmm.core.arrays import Array, Key
+
+# ------------------------------------------------------------------------- guarded log algebra
+
+
+def _floating(value: Array | float) -> Array:
+    value = jnp.asarray(value)
+    return value.astype(jnp.result_type(value, 1.0))
+
+
+def _positive(x: Array) -> Array:
+    """`x`, or 1 where it is not positive: inside a `where`, so that slopes are finite too."""
+    return jnp.where(x > 0, x, 1)
+
+
+def _finite(x: Array) -> Array:
+    return jnp.where(jnp.isfinite(x), x, 0)
+
+
+def _log(x: Array) -> Array:
+    return jnp.where(x > 0, jnp.log(_positive(x)), -jnp.inf)
+
+
+def _log_rising(a: Array, n: Array) -> Array:
+    """Log of Gamma(a + n) / Gamma(a); at a = 0 it is 0 for n = 0 and -inf beyond."""
+    rising = gammaln(_positive(a) + n) - gammaln(_positive(a))
+    return jnp.where(a > 0, rising, jnp.where(n > 0, -jnp.inf, 0))
+
+
+def _log_share(x: Array) -> Array:
+    """Log of x / sum(x) along the last axis; -inf throughout where nothing is there to share."""
+    return _log(x) - _log(_positive(x.sum(-1, keepdims=True)))
+
+
+def _normalized(log_x: Array) -> Array:
+    return log_x - _finite(logsumexp(log_x, axis=-1, keepdims=True))
+
+
+def _after(x: Array) -> Array:
+    """Sum of all that comes after each entry of the last axis."""
+    return jnp.flip(_before(jnp.flip(x, -1)), -1)
+
+
+def _before(x: Array) -> Array:
+    """Sum of all that comes before each entry: shifted, not subtracted, so that -inf is safe."""
+    return jnp.pad(jnp.cumsum(x, -1)[..., :-1], [(0, 0)] * (x.ndim - 1) + [(1, 0)])
+
+
+def _log_peak(exponents: Array, concentration: Array) -> Array:
+    """Log of the shares that maximize prod w^exponents, a negative exponent read as 0."""
+    exponents = jnp.maximum(exponents, 0)
+    flat = exponents.sum(-1, keepdims=True) == 0
+    return _log_share(jnp.where(flat, concentration, exponents))
+
+
+# ------------------------------------------------------------------------------ known number
+
+
+class Dirichlet(NamedTuple):
+    """Dirichlet weights. A component of concentration 0 is absent, and stays so.
+
+    Attributes
+    ----------
+    concentration : [..., K]
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from bayesgmm.core.weights import Dirichlet
+    >>> posterior = Dirichlet.symmetric(1.0, 3).update(jnp.array([6.0, 2.0, 0.0]))
+    >>> [f"{weight:.2f}" for weight in jnp.exp(posterior.mode())]
+    ['0.75', '0.25', '0.00']
+    >>> [f"{weight:.2f}" for weight in jnp.exp(posterior.log_mean())]
+    ['0.64', '0.27', '0.09']
+    """
+
+    concentration: Array
+
+    @classmethod
+    def symmetric(cls, alpha: Array | float, K: int) -> Self:
+        """Dirichlet(alpha, ..., alpha), as scikit-learn means ``weight_concentration_prior``."""
+        return cls(jnp.full((K,), _floating(alpha)))
+
+    def update(self, counts: Array) -> "Dirichlet":
+        """Posterior after `counts` [..., K] points, which need not be whole numbers."""
+        return Dirichlet(jnp.where(self.concentration > 0, self.concentration + counts, 0))
+
+    def mode(self) -> Array:
+        """Log of the most probable weights [..., K], shares of max(concentration - 1, 0).
+
+        Concentration 1 adds nothing to the counts: maximum likelihood. A component whose
+        concentration is at most 1 is absent, the rule of Figueiredo and Jain (2002, eq. 17).
+        Where that is so of all of them there is no mode, and the mean stands in.
+        """
+        return _log_peak(self.concentration - 1, self.concentration)
+
+    def log_mean(self) -> Array:
+        """Log of the expected weights [..., K]."""
+        return _log_share(self.concentration)
+
+    def expected_log(self) -> Array:
+        """E[log w_k] [..., K]."""
+        total = _positive(self.concentration.sum(-1, keepdims=True))
+        expected = digamma(_positive(self.concentration)) - digamma(total)
+        return jnp.where(self.concentration > 0, expected, -jnp.inf)
+
+    def draw(self, key: Key) -> Array:
+        """Log of one draw of the weights [..., K], with all its digits however small they are."""
+        gammas = jr.loggamma(key, _positive(self.concentration), dtype=self.concentration.dtype)
+        return _normalized(jnp.where(self.concentration > 0, gammas, -jnp.inf))
+
+    def kl(self, prior: "Dirichlet") -> Array:
+        """KL divergence [...] from `prior` to this; inf where only one has a component."""
+        here, there = self.concentration, prior.concentration
+        total = _positive(here.sum(-1, keepdims=True))
+        slope = digamma(_positive(here)) - digamma(total)
+        terms = gammaln(_positive(there)) - gammaln(_positive(here)) + (here - there) * slope
+        unmatched = jnp.where(here == there, 0, jnp.inf)
+        terms = jnp.where((here > 0) & (there > 0), terms, unmatched)
+        return terms.sum(-1) + gammaln(total[..., 0]) - gammaln(_positive(there.sum(-1)))
+
+    def log_evidence(self, counts: Array) -> Array:
+        """Log probability [...] of a vector of labels with these counts (Dirichlet-multinomial)."""
+        total = _positive(self.concentration.sum(-1))
+        return _log_rising(self.concentration, counts).sum(-1) - _log_rising(total, counts.sum(-1))
+
+    def log_density(self, log_weights: Array) -> Array:
+        """Log density [...] of weights, with respect to all of them but one.
+
+        A weight of 0 gives -inf where the concentration is over 1 and adds nothing elsewhere:
+        below 1 the density is unbounded there, and its factor is left out.
+        """
+        exponents = self.concentration - 1
+        terms = exponents * _finite(log_weights)
+        at_zero = jnp.where(exponents > 0, -jnp.inf, 0)
+        terms = jnp.where(jnp.isfinite(log_weights), terms, at_zero)
+        unwanted = jnp.isfinite(log_weights) & (self.concentration == 0)
+        constants = gammaln(_positive(self.concentration)).sum(-1)
+        total = gammaln(_positive(self.concentration.sum(-1)))
+        return jnp.where(unwanted, -jnp.inf, terms).sum(-1) + total - constants
+
+
+# ---------------------------------------------------------------------------- stick breaking
+
+
+class StickBreaking(NamedTuple):
+    """Weights w_k = v_k prod_{j<k} (1 - v_j), with independent sticks v_k ~ Beta(a_k, b_k).
+
+    A stick is a Dirichlet of two parts, its share and what it leaves. Beta(a, 0) is v = 1, the
+    stick that takes all that is left; Beta(0, b) is v = 0, an absent component.
+
+    Attributes
+    ----------
+    sticks : [K, 2]
+        Columns a and b.
+
+    References
+    ----------
+    Ishwaran and James (2001), Journal of the American Statistical Association 96, 161-173.
+    Blei and Jordan (2006), Bayesian Analysis 1, 121-144.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from bayesgmm.core.weights import StickBreaking
+    >>> prior = StickBreaking.dirichlet_process(1.0, 3)
+    >>> [f"{weight:.2f}" for weight in jnp.exp(prior.log_mean())]
+    ['0.50', '0.25', '0.25']
+    >>> prior.update(jnp.array([5.0, 2.0, 1.0])).sticks.tolist()
+    [[6.0, 4.0], [3.0, 2.0], [2.0, 0.0]]
+    """
+
+    sticks: Array
+
+    @classmethod
+    def dirichlet_process(cls, alpha: Array | float, K: int, truncated: bool = True) -> Self:
+        """First K sticks of a Dirichlet process, v_k ~ Beta(1, alpha); see `pitman_yor`."""
+        return cls.pitman_yor(0.0, alpha, K, truncated)
+
+    @classmethod
+    def pitman_yor(
+        cls, discount: Array | float, alpha: Array | float, K: int, truncated: bool = True
+    ) -> Self:
+        """First K sticks of a Pitman-Yor process, v_k ~ Beta(1 - discount, alpha + k discount).
+
+        Parameters
+        ----------
+        discount : float in [0, 1)
+        alpha : float
+            Over -discount.
+        K : int
+        truncated : bool, default True
+            Whether v_K = 1, so that the weights sum to one. Otherwise what the K sticks leave
+            belongs to components that are not held (scikit-learn's form).
+        """
+        discount, alpha = _floating(discount), _floating(alpha)
+        k = jnp.arange(1, K + 1)
+        left = jnp.where(truncated & (k == K), 0, alpha + k * discount)
+        return cls(jnp.stack([jnp.full_like(left, 1 - discount), left], -1))
+
+    def update(self, counts: Array) -> "StickBreaking":
+        """Posterior after `counts` [K] points, which need not be whole numbers."""
+        return StickBreaking(Dirichlet(self.sticks).update(_split(counts)).concentration)
+
+    def mode(self) -> Array:
+        """Log weights [K] at the most probable sticks, each as `Dirichlet.mode` has it.
+
+        The density is that of the sticks: the density of the weights has another mode, which
+        moves with the truncation.
+        """
+        return _chain(Dirichlet(self.sticks).mode())
+
+    def log_mean(self) -> Array:
+        """Log of the expected weights [K]."""
+        return _chain(Dirichlet(self.sticks).log_mean())
+
+    def expected_log(self) -> Array:
+        """E[log w_k] [K]."""
+        return _chain(Dirichlet(self.sticks).expected_log())
+
+    def draw(self, key: Key) -> Array:
+        """Log of one draw of the weights [K], with all its digits however small they are."""
+        return _chain(Dirichlet(self.sticks).draw(key))
+
+    def kl(self, prior: "StickBreaking") -> Array:
+        """KL divergence [] from `prior` to this."""
+        return Dirichlet(self.sticks).kl(Dirichlet(prior.sticks)).sum(-1)
+
+    def log_evidence(self, counts: Array) -> Array:
+        """Log probability [] of a vector of labels with these counts: a product of Beta integrals.
+
+        It depends on which label has which count: sticks are not exchangeable.
+        """
+        return Dirichlet(self.sticks).log_evidence(_split(counts)).sum(-1)
+
+
+def _split(counts: Array) -> Array:
+    """Points that each stick keeps and passes on, [K, 2]."""
+    return jnp.stack([counts, _after(counts)], -1)
+
+
+def _chain(log_parts: Array) -> Array:
+    """Log weights [K] from log v and log(1 - v), [K, 2]."""
+    return log_parts[..., 0] + _before(log_parts[..., 1])
+
+
+# ----------------------------------------------------------------------------- unknown number
+
+
+class FiniteMixture(NamedTuple):
+    """Mixture of finite mixtures: K ~ p(K), weights given K ~ Dirichlet(gamma_K, ..., gamma_K).
+
+    The components sit in T slots, and which slots is a label without meaning (every choice is
+    equally probable): a slot that owns points is occupied, the components without points take
+    the first of the others, the rest are absent. Components that find no slot share the last
+    free one, or, if none is free, are left out, and the weights then sum to less than one: hold
+    more slots than that. Counts are whole numbers.
+
+    Attributes
+    ----------
+    log_prior : [Kmax]
+        log p(K = k) at entry k - 1, normalized: see `n_components_prior`.
+    concentration : [Kmax]
+        gamma_k at entry k - 1.
+    counts : [T]
+        Points of each slot; zeros make the prior.
+
+    References
+    ----------
+    Miller and Harrison (2018), Journal of the American Statistical Association 113, 340-356
+    (static). Fruhwirth-Schnatter, Malsiner-Walli and Grun (2021), Bayesian Analysis 16,
+    1279-1307 (dynamic, and the steps K | counts and weights | K, counts).
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from bayesgmm.core.weights import FiniteMixture, n_components_prior
+    >>> prior = FiniteMixture.static(1.0, n_components_prior(("uniform", 4), Kmax=4), 6)
+    >>> posterior = prior.update(jnp.array([0.0, 9.0, 0.0, 3.0, 0.0, 0.0]))
+    >>> [f"{probability:.2f}" for probability in jnp.exp(posterior.log_n_components())]
+    ['0.00', '0.62', '0.27', '0.11']
+    """
+
+    log_prior: Array
+    concentration: Array
+    counts: Array
+
+    @classmethod
+    def static(cls, gamma: Array | float, log_prior: Array, T: int) -> Self:
+        """Weights given K ~ Dirichlet(gamma, ..., gamma), in T slots."""
+        concentration = jnp.broadcast_to(_floating(gamma), log_prior.shape)
+        return cls(log_prior, concentration, jnp.zeros(T, concentration.dtype))
+
+    @classmethod
+    def dynamic(cls, alpha: Array | float, log_prior: Array, T: int) -> Self:
+        """Weights given K ~ Dirichlet(alpha / K, ..., alpha / K), in T slots."""
+        concentration = _floating(alpha) / jnp.arange(1, log_prior.size + 1)
+        return cls(log_prior, concentration, jnp.zeros(T, concentration.dtype))
+
+    @classmethod
+    def fixed(cls, gamma: Array | float, K: int) -> Self:
+        """Exactly K components, in K slots: a symmetric Dirichlet as a prior over partitions."""
+        log_prior = jnp.where(jnp.arange(1, K + 1) == K, 0, jnp.full(K, -jnp.inf))
+        return cls.static(gamma, log_prior.astype(_floating(gamma).dtype), K)
+
+    def update(self, counts: Array) -> "FiniteMixture":
+        """Posterior after `counts` [T] points."""
+        return self._replace(counts=self.counts + counts)
+
+    def log_n_components(self) -> Array:
+        """Log p(K | counts) [Kmax]; -inf throughout if no K has a place for them."""
+        return _normalized(self.log_prior + _log_partition(self.counts, self.urns()))
+
+    def mode(self) -> Array:
+        """Log weights [T] at the most probable K, and given that K as `Dirichlet.mode` has it."""
+        K = 1 + jnp.argmax(self.log_n_components())
+        gamma, owners = self.concentration[K - 1], self._owners(K)
+        exponents = self._with_outside() + owners * (gamma - 1)
+        return _log_peak(exponents, self._given(K).concentration)[:-1]
+
+    def log_mean(self) -> Array:
+        """Log of the expected weights [T], absent components counted as 0."""
+        shares = jnp.exp(self._given_each().log_mean()[:, :-1])  # [Kmax, T]
+        return _log(jnp.exp(self.log_n_components()) @ shares)
+
+    def expected_log(self) -> Array:
+        """E[log w_k] [T]: -inf for a slot that may hold no component."""
+        probability = jnp.exp(self.log_n_components())[:, None]
+        given = self._given_each().expected_log()[:, :-1]  # [Kmax, T]
+        missing = ((probability > 0) & jnp.isinf(given)).any(0)
+        return jnp.where(missing, -jnp.inf, (probability * _finite(given)).sum(0))
+
+    def draw(self, key: Key) -> Array:
+        """Log of one draw of the weights [T], K drawn before them."""
+        key_number, key_weights = jr.split(key)
+        return self.draw_weights(key_weights, self.draw_n_components(key_number))
+
+    def draw_n_components(self, key: Key) -> Array:
+        """One draw of K given the counts, []."""
+        cumulative = jnp.cumsum(jnp.exp(self.log_n_components()))
+        height = jr.uniform(key, dtype=cumulative.dtype) * cumulative[-1]
+        return 1 + (cumulative <= height).sum()
+
+    def draw_weights(self, key: Key, n_components: Array) -> Array:
+        """Log of one draw of the weights [T] given K = `n_components` [] and the counts."""
+        return self._given(n_components).draw(key)[:-1]
+
+    def kl(self, prior: "FiniteMixture") -> Array:
+        """KL divergence [] from `prior` to this, over K, the slots taken and the weights.
+
+        Both have the same slots, and the slots that `prior` occupies are occupied here too.
+        """
+        log_q, log_p = self.log_n_components(), prior.log_n_components()
+        K = jnp.arange(1, log_q.size + 1)
+        T, t, was = self.counts.size, (self.counts > 0).sum(), (prior.counts > 0).sum()
+        places = _log_falling(T - was, t - was) - _log_falling(K - was, t - was)
+        weights = self._given_each().kl(prior._given_each(self.counts > 0))
+        possible = jnp.isfinite(log_q)
+        inside = jnp.where(possible, _finite(log_q) - log_p + places + weights, 0)
+        return (jnp.exp(log_q) * inside).sum()
+
+    def log_evidence(self, counts: Array) -> Array:
+        """Log probability [] of a vector of slot labels with these counts.
+
+        That is `log_eppf`, shared out among the T! / (T - t)! ways to label t clusters.
+        """
+        after = self.update(counts)
+        return after._log_labelling() - self._log_labelling()
+
+    def log_vn(self, n: Array | int, t: Array) -> Array:
+        """Log V_n(t) of the static form, for any number of clusters t [...].
+
+        V_n(t) = sum_K p(K) K! / (K - t)! Gamma(gamma K) / Gamma(gamma K + n), so that a partition
+        has probability V_n(t) prod_c Gamma(n_c + gamma) / Gamma(gamma) (Miller and Harrison 2018).
+        """
+        K = jnp.arange(1, self.log_prior.size + 1)
+        terms = self.log_prior - _log_rising(K * self.concentration, n)
+        return logsumexp(terms + _log_falling(K, jnp.asarray(t)[..., None]), axis=-1)
+
+    def urns(self) -> "Urns":
+        """Prior over partitions, an Ewens-Pitman partition for each K."""
+        K = jnp.arange(1, self.log_prior.size + 1)
+        return Urns(self.log_prior, -self.concentration, K * self.concentration, K)
+
+    def _log_labelling(self) -> Array:
+        ways = _log_falling(self.counts.size, (self.counts > 0).sum())
+        return log_eppf(self, self.counts) - ways
+
+    def _with_outside(self) -> Array:
+        return jnp.pad(self.counts, (0, 1))
+
+    def _owners(self, K: Array, occupied: Array | None = None) -> Array:
+        """How many of K [...] components each slot holds, then those without one, [..., T+1]."""
+        occupied = self.counts > 0 if occupied is None else occupied
+        rank = jnp.cumsum(~occupied)  # of a free slot, from 1
+        spare = jnp.asarray(K)[..., None] - occupied.sum()
+        over = jnp.maximum(spare - rank[-1], 0)
+        free = (rank <= spare) + jnp.where(rank == rank[-1], over, 0)
+        outside = jnp.where(rank[-1] > 0, 0, over)
+        owners = jnp.concatenate([jnp.where(occupied, 1, free), outside], -1)
+        return owners.astype(self.concentration.dtype)
+
+    def _given(self, K: Array, occupied: Array | None = None) -> Dirichlet:
+        """Weights of the slots given K [...], a Dirichlet [..., T+1]; last what has no slot."""
+        gamma = self.concentration[K - 1][..., None]
+        return Dirichlet(self._owners(K, occupied) * gamma + self._with_outside())
+
+    def _given_each(self, occupied: Array | None = None) -> Dirichlet:
+        return self._given(jnp.arange(1, self.log_prior.size + 1), occupied)
+
+
+def _log_falling(K: Array | int, t: Array) -> Array:
+    """Log of K! / (K - t)!, -inf for t > K."""
+    left = jnp.asarray(K) - t
+    falling = gammaln(_floating(K) + 1) - gammaln(_floating(jnp.maximum(left, 0)) + 1)
+    return jnp.where(left >= 0, falling, -jnp.inf)
+
+
+def _poisson(K: Array, rate: Array | float) -> Array:
+    return xlogy(K - 1, rate) - rate - gammaln(K)
+
+
+def _geometric(K: Array, p: Array | float) -> Array:
+    return jnp.log(p) + xlogy(K - 1, 1 - _floating(p))
+
+
+def _uniform(K: Array, largest: Array | int) -> Array:
+    return jnp.where(K <= largest, -jnp.log(_floating(largest)), -jnp.inf)
+
+
+def _beta_negative_binomial(
+    K: Array, size: Array | float, a: Array | float, b: Array | float
+) -> Array:
+    ways = _log_rising(_floating(size), K - 1) - gammaln(K)
+    failures = _log_rising(_floating(b), K - 1) - _log_rising(_floating(a + b), size + K - 1)
+    return ways + failures + _log_rising(_floating(a), _floating(size))
+
+
+N_COMPONENTS_PRIORS: dict[str, Callable] = {
+    "poisson": _poisson,
+    "geometric": _geometric,
+    "uniform": _uniform,
+    "bnb": _beta_negative_binomial,
+}
+"""Priors on the number of components: a name, and log p(K) as a function of K and parameters."""
+
+
+def n_components_prior(prior: Sequence | Array, Kmax: int = 200) -> Array:
+    """Log p(K) of the number of components K = 1, ..., Kmax, given that K is at most Kmax.
+
+    Parameters
+    ----------
+    prior : tuple (name, *parameters), or array of probabilities [k]
+        ``("poisson", rate)``: K - 1 ~ Poisson(rate). ``("geometric", p)``: P(K) = p (1 - p)^(K-1).
+        ``("uniform", largest)``: 1 to `largest`. ``("bnb", size, a, b)``: K - 1 is beta negative
+        binomial, P(K) = Gamma(size + K - 1) B(size + a, K - 1 + b) / (Gamma(size) Gamma(K)
+        B(a, b)). An array holds P(K) for K = 1, 2, ..., up to a factor.
+    Kmax : int, default 200
+
+    Returns
+    -------
+    [Kmax]
+        Normalized.
+
+    Raises
+    ------
+    ValueError
+        If the name is none of these.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from bayesgmm.core.weights import n_components_prior
+    >>> jnp.exp(n_components_prior([1.0, 1.0], Kmax=4)).round(2).tolist()
+    [0.5, 0.5, 0.0, 0.0]
+    """
+    if not isinstance(prior[0], str):
+        probability = _floating(jnp.asarray(prior))[:Kmax]
+        return _normalized(_log(jnp.pad(probability, (0, Kmax - probability.size))))
+    name, *parameters = prior
+    if name not in N_COMPONENTS_PRIORS:
+        names = ", ".join(map(repr, N_COMPONENTS_PRIORS))
+        raise ValueError(f"n_components_prior must start with one of {names}; got {name!r}.")
+    dtype = jnp.result_type(1.0, *parameters)
+    return _normalized(N_COMPONENTS_PRIORS[name](jnp.arange(1, Kmax + 1, dtype=dtype), *parameters))
+
+
+# --------------------------------------------------------------------------------- partitions
+
+
+class PitmanYor(NamedTuple):
+    """Pitman-Yor process as a prior over partitions; with discount 0, a Dirichlet process.
+
+    Nothing is truncated here: `StickBreaking.pitman_yor` holds its first sticks.
+
+    Attributes
+    ----------
+    alpha : []
+        Over -discount.
+    discount : [], default 0
+        In [0, 1).
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from bayesgmm.core.weights import PitmanYor, log_eppf
+    >>> process = PitmanYor(alpha=1.0)  # two points together and one alone: 1/2 * 1/3
+    >>> f"{jnp.exp(log_eppf(process, jnp.array([2.0, 1.0]))):.4f}"
+    '0.1667'
+    """
+
+    alpha: Array | float
+    discount: Array | float = 0.0
+
+    def urns(self) -> "Urns":
+        """Prior over partitions, one Ewens-Pitman partition."""
+        zero = _floating(0 * self.alpha + 0 * self.discount)[None]
+        return Urns(zero, zero + self.discount, zero + self.alpha, zero + jnp.inf)
+
+    def draw(self, key: Key, counts: Array) -> Array:
+        """Log of one draw of the weights [T] of T slots, given the counts [T] of a partition.
+
+        The clusters keep their slots. What they leave is broken, stick by stick, over the free
+        slots; the last free slot takes all that is left, and if none is free it is left out, so
+        that the weights sum to less than one (Pitman 1996, corollary 20).
+        """
+        occupied = counts > 0
+        t, rank = occupied.sum(), jnp.cumsum(~occupied)
+        rest = self.alpha + t * self.discount
+        broken = jnp.where(rank == rank[-1], 0, rest + rank * self.discount)
+        kept = jnp.where(occupied, counts - self.discount, 1 - self.discount)
+        shapes = jnp.concatenate([kept, broken, _floating(rest)[None]])
+        log_kept, log_broken, log_rest = jnp.split(
+            _log_gammas(key, shapes), [counts.size, 2 * counts.size]
+        )
+        log_rest = jnp.where(t > 0, log_rest, 0)  # all there is if t = 0, whatever its shape
+        total = logsumexp(jnp.append(jnp.where(occupied, log_kept, -jnp.inf), log_rest))
+        both = jnp.logaddexp(log_kept, log_broken)
+        passed = _before(jnp.where(occupied, 0, log_broken - both))
+        free = log_rest + log_kept - both + passed
+        return jnp.where(occupied, log_kept, free) - total
+
+
+def _log_gammas(key: Key, shapes: Array) -> Array:
+    """Log of gamma variates, -inf for shape 0."""
+    drawn = jr.loggamma(key, _positive(shapes), dtype=shapes.dtype)
+    return jnp.where(shapes > 0, drawn, -jnp.inf)
+
+
+class Urns(NamedTuple):
+    """A mixture of J Ewens-Pitman partitions, what every prior here is to a partition.
+
+    After i points in t clusters the next one opens a cluster with probability
+    (concentration + t discount) / (concentration + i), never beyond `limit` clusters, and joins
+    cluster c with probability (n_c - discount) / (concentration + i). K components with
+    Dirichlet(gamma) weights have discount -gamma, concentration K gamma and limit K (Pitman 1995,
+    Probability Theory and Related Fields 102, 145-158).
+
+    Attributes
+    ----------
+    log_weight, discount, concentration, limit : [J]
+    """
+
+    log_weight: Array
+    discount: Array
+    concentration: Array
+    limit: Array
+
+
+def _log_partition(counts: Array, urns: Urns) -> Array:
+    """Log probability [J] under each urn of one partition with these counts [T]."""
+    n, t = counts.sum(), (counts > 0).sum()
+    i = jnp.arange(1, counts.size)
+    opening = urns.concentration[:, None] + i * urns.discount[:, None]  # [J, T-1]
+    opening = jnp.where(i < urns.limit[:, None], opening, 0)  # exactly, whatever the rounding
+    opened = jnp.where(i < t, _log(opening), 0).sum(-1)
+    joined = _log_rising(1 - urns.discount[:, None], _positive(counts) - 1).sum(-1)
+    return opened + joined - _log_rising(urns.concentration + 1, jnp.maximum(n - 1, 0))
+
+
+def log_eppf(prior: PitmanYor | FiniteMixture, counts: Array) -> Array:
+    """Log probability of a partition, its exchangeable partition probability function.
+
+    Parameters
+    ----------
+    prior : PitmanYor or FiniteMixture
+        `FiniteMixture.fixed` is a Dirichlet with a known number of components.
+    counts : [T]
+        Sizes of the clusters, whole numbers in any order; zeros are skipped.
+
+    Returns
+    -------
+    []
+        With every constant: it sums to one over all partitions of the points.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from bayesgmm.core.weights import FiniteMixture, log_eppf
+    >>> fair = FiniteMixture.fixed(1.0, 2)  # three points, one of them alone
+    >>> f"{jnp.exp(log_eppf(fair, jnp.array([2.0, 1.0]))):.4f}"
+    '0.1667'
+    """
+    urns = prior.urns()
+    return logsumexp(urns.log_weight + _log_partition(counts, urns))
+
+
+def prior_n_clusters(
+    prior: PitmanYor | FiniteMixture, n: int, max_clusters: int | None = None
+) -> Array:
+    """Prior probability that n points fall into t = 1, 2, ... clusters, exactly.
+
+    Parameters
+    ----------
+    prior : PitmanYor or FiniteMixture
+    n : int
+        Number of points, at least 1.
+    max_clusters : int, optional
+        Stop at this many clusters; the probabilities up to there are the same. The work is n
+        times this, times Kmax for a `FiniteMixture`. Default: n.
+
+    Returns
+    -------
+    [max_clusters]
+        p(K+ = t) at entry t - 1.
+
+    Examples
+    --------
+    >>> from bayesgmm.core.weights import PitmanYor, prior_n_clusters
+    >>> [f"{probability:.3f}" for probability in prior_n_clusters(PitmanYor(1.0), 3)]
+    ['0.333', '0.500', '0.167']
+    """
+    weight, discount, concentration, limit = (leaf[:, None] for leaf in prior.urns())
+    t = jnp.arange(1, (n if max_clusters is None else min(n, max_clusters)) + 1)
+    opening = jnp.where(t < limit, concentration + t * discount, 0)  # [J, T]
+
+    # Given the urn, the number of clusters is a Markov chain: sums of positive terms, no logs.
+    def add_point(i, probability):
+        joined = probability * (i - t * discount)
+        opened = jnp.pad((probability * opening)[:, :-1], [(0, 0), (1, 0)])
+        return (joined + opened) / (concentration + i)
+
+    start = jnp.where(t == 1, jnp.ones_like(opening), 0)
+    chains = jax.lax.fori_loop(1, n, add_point, start)
+    return (jnp.exp(weight) * chains).sum(0)
+
+
+# -------------------------------------------------------------------------------------- table
+
+
+def _pitman_yor(alpha: Array | float, K: int, discount: Array | float = 0.25) -> StickBreaking:
+    return StickBreaking.pitman_yor(discount, alpha, K)
+
+
+def _mfm(alpha: Array | float, K: int, log_prior: Array | None = None) -> FiniteMixture:
+    log_prior = n_components_prior(("bnb", 1, 4, 3)) if log_prior is None else log_prior
+    return FiniteMixture.dynamic(alpha, log_prior, K)
+
+
+WEIGHT_PRIORS: dict[str, Callable] = {
+    "dirichlet_distribution": Dirichlet.symmetric,
+    "dirichlet_process": StickBreaking.dirichlet_process,
+    "pitman_yor": _pitman_yor,
+    "mfm": _mfm,
+}
+"""Weight priors by name: each is called with a concentration `alpha` and the capacity `K`.
+
+Further keywords: `truncated` (dirichlet_process), `discount` (pitman_yor), `log_prior` (mfm).
+"""

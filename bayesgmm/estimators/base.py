@@ -1,0 +1,381 @@
+"""What the estimators share: points in, parameters out, and asking a fitted mixture."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from bayesgmm.core.arrays import Data, Standardizer, float_scope
+from bayesgmm.core.covariance import FAMILIES, pack, unpack
+from bayesgmm.core.mixture import Mixture, conditional, marginal
+from bayesgmm.estimators.checks import (
+    check_finite,
+    check_number,
+    check_scale,
+    check_weight,
+    hint,
+    listed,
+)
+from bayesgmm.estimators.points import evaluate, log_proba, logsumexp, standard_data, to_user
+
+
+class Entered(NamedTuple):
+    """Points and weights that passed the boundary, as the user gave them (never written to).
+
+    Attributes
+    ----------
+    X : ndarray [N, D]
+        float64 or float32.
+    weight : ndarray [N] or None
+    """
+
+    X: np.ndarray
+    weight: np.ndarray | None
+
+    def kept(self) -> "Entered":
+        """Without the rows of weight 0."""
+        if self.weight is None or self.weight.all():
+            return self
+        return Entered(self.X[self.weight > 0], self.weight[self.weight > 0])
+
+
+class MixtureEstimator(DensityMixin, BaseEstimator):
+    """Base of the estimators: a fitted one has weights_, means_, covariances_ and all below."""
+
+    # --- the way in
+
+    def _enter(self, X: Any, sample_weight: Any = None, reset: bool = True) -> Entered:
+        """Check points and weights."""
+        names = list(X.columns) if hasattr(X, "columns") else None
+        checked = validate_data(
+            self,
+            X,
+            reset=reset,
+            dtype=[np.float64, np.float32],
+            ensure_all_finite=False,
+            ensure_min_samples=2 if reset else 1,
+        )
+        check_finite(checked, names)
+        if sample_weight is None:
+            return Entered(checked, None)
+        return Entered(checked, check_weight(sample_weight, len(checked), checked.dtype))
+
+    def _standardized(
+        self, entered: Entered, scaling: str, n_shards: int
+    ) -> tuple[Standardizer, list[Data]]:
+        """The points in the core's units, padded, in one shard or several."""
+        X, weight = entered
+        units = Standardizer.fit(X, weight, scaling)
+        check_scale(units, X.dtype, self._names(X.shape[1]))
+        edges = np.linspace(0, len(X), n_shards + 1).astype(int)
+        shards = []
+        for low, high in zip(edges, edges[1:], strict=False):
+            own = None if weight is None else weight[low:high]
+            shards.append(standard_data(X[low:high], own, units))
+        return units, shards
+
+    # --- the way out
+
+    def _publish(self, mixture: Mixture, units: Standardizer, dtype: Any) -> None:
+        """Parameters of a mixture in the core's units, in the user's and scikit-learn's shapes."""
+        mixture = to_user(mixture, units)
+        name = self.covariance_type
+        self.weights_ = np.exp(mixture.log_weights).astype(dtype)
+        self.means_ = mixture.means.astype(dtype)
+        matrices = mixture.scales @ np.swapaxes(mixture.scales, 1, 2)
+        inverse = np.linalg.inv(mixture.scales)
+        self.covariances_ = np.asarray(pack(name, matrices), dtype)
+        self.precisions_ = np.asarray(pack(name, np.swapaxes(inverse, 1, 2) @ inverse), dtype)
+        self.precisions_cholesky_ = np.asarray(pack(name, np.swapaxes(inverse, 1, 2)), dtype)
+
+    # --- the fitted mixture
+
+    @property
+    def mixture_(self) -> Mixture:
+        """The fitted `core.Mixture`, NumPy arrays in the user's units: scales are [K, D, D]."""
+        check_is_fitted(self)
+        with np.errstate(divide="ignore"):
+            log_weights = np.log(self.weights_)
+        return Mixture(log_weights, np.asarray(self.means_), self._scales())
+
+    def _scales(self) -> np.ndarray:
+        """Lower Cholesky factors from `precisions_cholesky_`, which a user may have set."""
+        K, D = np.shape(self.means_)
+        root = unpack(self.covariance_type, np.asarray(self.precisions_cholesky_), K, D)
+        upper = np.linalg.qr(np.linalg.inv(np.asarray(root)), mode="r")
+        sign = np.where(np.diagonal(upper, axis1=1, axis2=2) < 0, -1, 1).astype(upper.dtype)
+        return np.swapaxes(upper * sign[:, :, None], 1, 2)
+
+    def _log_joint(self, X: np.ndarray) -> np.ndarray:
+        """Log joint of checked points, [N, K] in their dtype."""
+        mixture = self.mixture_
+        axis_aligned = FAMILIES[self.covariance_type].axis_aligned
+        if axis_aligned:
+            mixture = mixture._replace(scales=np.diagonal(mixture.scales, axis1=1, axis2=2))
+        return evaluate(X, mixture, axis_aligned)
+
+    # --- what can be asked
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Most probable component of each point.
+
+        Parameters
+        ----------
+        X : array-like [N, D]
+
+        Returns
+        -------
+        ndarray [N] of int
+        """
+        check_is_fitted(self)
+        return self._log_joint(self._enter(X, reset=False).X).argmax(axis=1)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probability of each component given each point (the responsibilities).
+
+        Parameters
+        ----------
+        X : array-like [N, D]
+
+        Returns
+        -------
+        ndarray [N, K]
+            Rows sum to one.
+        """
+        check_is_fitted(self)
+        return np.exp(log_proba(self._log_joint(self._enter(X, reset=False).X)))
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Log density of the mixture at each point, in nats.
+
+        Parameters
+        ----------
+        X : array-like [N, D]
+
+        Returns
+        -------
+        ndarray [N]
+        """
+        check_is_fitted(self)
+        return logsumexp(self._log_joint(self._enter(X, reset=False).X))
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Mean log density of the points, in nats.
+
+        Parameters
+        ----------
+        X : array-like [N, D]
+        y : ignored
+        sample_weight : array-like [N], optional
+            Weights of the points; 1 when not given.
+
+        Returns
+        -------
+        float
+        """
+        check_is_fitted(self)
+        X, weight = self._enter(X, sample_weight, reset=False)
+        return float(np.average(logsumexp(self._log_joint(X)), weights=weight))
+
+    def uncertainty(self, X: Any) -> Any:
+        """How unsure the assignment of each point is.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame [N, D]
+
+        Returns
+        -------
+        DataFrame [N]
+            Columns `uncertainty`, one minus the largest probability, and `entropy` of the
+            probabilities, in nats. The index is that of `X`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from bayesgmm import GaussianMixture
+        >>> model = GaussianMixture.from_parameters([0.5, 0.5], [[-1.0], [1.0]], [[[1.0]], [[1.0]]])
+        >>> model.uncertainty(np.array([[0.0], [3.0]])).round(3)
+           uncertainty  entropy
+        0        0.500    0.693
+        1        0.002    0.017
+        """
+        import pandas as pd
+
+        logs = log_proba(self._log_joint(self._enter(X, reset=False).X))
+        proba = np.exp(logs)
+        best = proba.argmax(axis=1)
+        others = proba.copy()  # summed rather than subtracted from one: right when it is tiny
+        others[np.arange(len(best)), best] = 0.0
+        with np.errstate(invalid="ignore"):
+            entropy = -np.where(proba > 0, proba * logs, 0.0).sum(axis=1)
+        columns = {"uncertainty": others.sum(axis=1), "entropy": entropy}
+        return pd.DataFrame(columns, index=getattr(X, "index", None))
+
+    def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """Random points from the fitted mixture.
+
+        Parameters
+        ----------
+        n_samples : int, default 1
+
+        Returns
+        -------
+        X : ndarray [n_samples, D]
+            Ordered by component.
+        y : ndarray [n_samples]
+            Their components.
+
+        Raises
+        ------
+        ValueError
+            If `n_samples` is less than 1.
+        """
+        check_is_fitted(self)
+        if n_samples < 1:
+            raise ValueError(
+                f"Invalid value for 'n_samples': {n_samples}. The sampling requires at least "
+                "one sample."
+            )
+        random_state = check_random_state(self.random_state)
+        mixture = self.mixture_
+        weights = np.asarray(self.weights_, np.float64)
+        counts = random_state.multinomial(n_samples, weights / weights.sum())
+        labels = np.repeat(np.arange(len(counts)), counts)
+        noise = random_state.standard_normal((n_samples, mixture.means.shape[1]))
+        draws = mixture.means[labels] + np.einsum("nij,nj->ni", mixture.scales[labels], noise)
+        return draws.astype(self.means_.dtype), labels
+
+    def summary(self) -> Any:
+        """One row a component: its weight, and the mean and standard deviation of each feature.
+
+        Returns
+        -------
+        DataFrame [K]
+            Columns `weight`, then `mean(feature)` and `sd(feature)` in the features' own units.
+        """
+        import pandas as pd
+
+        mixture = self.mixture_
+        names = self._names(mixture.means.shape[1])
+        deviations = np.sqrt(np.square(mixture.scales).sum(-1))
+        columns = {"weight": self.weights_}
+        columns |= {f"mean({name})": mixture.means[:, j] for j, name in enumerate(names)}
+        columns |= {f"sd({name})": deviations[:, j] for j, name in enumerate(names)}
+        index = pd.RangeIndex(len(self.weights_), name="component")
+        return pd.DataFrame(columns, index=index)
+
+    def marginal(self, features: Sequence[int | str]) -> Any:
+        """The distribution of some of the features, in the order given.
+
+        Parameters
+        ----------
+        features : sequence of int or str
+            Positions, or names if the model was fitted to a DataFrame.
+
+        Returns
+        -------
+        GaussianMixture
+            Fitted, with `covariance_type="full"`.
+
+        Raises
+        ------
+        ValueError
+            If a feature is unknown or comes twice.
+        """
+        index = self._features(features)
+        with float_scope("float64"):
+            found = jax.tree.map(np.asarray, marginal(_float64(self.mixture_), index))
+        return self._sub_mixture(found, index)
+
+    def conditional(self, known: Mapping[int | str, float]) -> Any:
+        """The distribution of the other features given the values of some.
+
+        Parameters
+        ----------
+        known : mapping from feature (name or position) to value
+
+        Returns
+        -------
+        GaussianMixture
+            Over the features not named, fitted, with `covariance_type="full"`. Its weights are
+            the probabilities of the components given what is known.
+
+        Raises
+        ------
+        ValueError
+            If a feature is unknown, a value is not finite, or no feature is left.
+
+        Examples
+        --------
+        >>> from bayesgmm import GaussianMixture
+        >>> model = GaussianMixture.from_parameters(
+        ...     [1.0], [[0.0, 0.0]], [[[1.0, 0.8], [0.8, 1.0]]], feature_names=["height", "weight"])
+        >>> taller = model.conditional({"height": 2.0})
+        >>> taller.means_.round(3), taller.covariances_.round(3)
+        (array([[1.6]]), array([[[0.36]]]))
+        """
+        D = np.shape(self.mixture_.means)[1]
+        index = self._features(list(known), argument="known")
+        if len(index) == D:
+            raise ValueError(f"known must leave a feature out, got values for all {D}.")
+        values = np.array([check_number(v, f"known[{k!r}]") for k, v in known.items()], float)
+        with float_scope("float64"):
+            found = conditional(_float64(self.mixture_), index, values)
+            found = jax.tree.map(np.asarray, found)
+        return self._sub_mixture(found, [j for j in range(D) if j not in index])
+
+    def _sub_mixture(self, mixture: Mixture, index: Sequence[int]) -> Any:
+        from bayesgmm.estimators.em import GaussianMixture
+
+        names = getattr(self, "feature_names_in_", None)
+        weights = np.exp(mixture.log_weights)
+        return GaussianMixture.from_parameters(
+            weights / weights.sum(),
+            mixture.means,
+            mixture.scales @ np.swapaxes(mixture.scales, 1, 2),
+            feature_names=None if names is None else names[list(index)],
+            random_state=self.random_state,
+        )
+
+    def _names(self, D: int) -> list[str]:
+        """Names of the features, x0, x1, ... where there are none."""
+        return [str(name) for name in getattr(self, "feature_names_in_", default_names(D))]
+
+    def _features(self, features: Any, argument: str = "features") -> tuple[int, ...]:
+        """Positions of features given by name or position, in the order given."""
+        check_is_fitted(self)
+        D = np.shape(self.means_)[1]
+        names = list(getattr(self, "feature_names_in_", []))
+        features = [features] if isinstance(features, str | int) else list(features)
+        index = tuple(_position(feature, names, D, argument) for feature in features)
+        if not index or len(set(index)) < len(index):
+            raise ValueError(f"{argument} must name features once each, got {features}.")
+        return index
+
+
+def default_names(D: int) -> list[str]:
+    """What features without names are called."""
+    return [f"x{j}" for j in range(D)]
+
+
+def _position(feature: Any, names: list, D: int, argument: str) -> int:
+    if isinstance(feature, str):
+        if feature in names:
+            return names.index(feature)
+        known = listed(names) if names else "none: the model was fitted without feature names"
+        raise ValueError(
+            f"{argument}: there is no feature {feature!r}. The features are {known}."
+            f"{hint(names, feature)}"
+        )
+    if isinstance(feature, int | np.integer) and -D <= feature < D:
+        return int(feature) % D
+    raise ValueError(f"{argument} must be positions from 0 to {D - 1} or names, got {feature!r}.")
+
+
+def _float64(mixture: Mixture) -> Mixture:
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), mixture)

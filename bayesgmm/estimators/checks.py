@@ -1,0 +1,288 @@
+"""The boundary: every check of an argument, once, with a message that says the way out."""
+
+import difflib
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from bayesgmm.core.arrays import Standardizer
+from bayesgmm.core.covariance import UNIVARIATE, packed_shape
+
+
+def lookup(table: Mapping[str, Any], name: Any, argument: str) -> Any:
+    """The row of an option table, or an error that lists the names.
+
+    Raises
+    ------
+    ValueError
+        If there is no such row.
+    """
+    if isinstance(name, str) and name in table:
+        return table[name]
+    raise ValueError(f"{argument} must be one of {listed(table)}; got {name!r}.{hint(table, name)}")
+
+
+def listed(names: Any) -> str:
+    """Names as a message shows them."""
+    return ", ".join(repr(name) for name in names)
+
+
+def hint(names: Any, name: Any) -> str:
+    """The name that was probably meant, as a sentence, or nothing."""
+    close = difflib.get_close_matches(str(name), list(names), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def check_number(
+    value: Any, argument: str, *, integer: bool = False, low: float = -np.inf, strict: bool = False
+) -> Any:
+    """`value` if it is a number (a whole one) above `low`.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    kinds = (int, np.integer) if integer else (int, float, np.integer, np.floating)
+    fits = isinstance(value, kinds) and not isinstance(value, bool)
+    if fits and (value > low if strict else value >= low) and value < np.inf:
+        return value
+    kind = "an integer" if integer else "a finite number"
+    bound = "" if low == -np.inf else f" {'above' if strict else 'of at least'} {low:g}"
+    raise ValueError(f"{argument} must be {kind}{bound}, got {value!r}.")
+
+
+def check_finite(X: np.ndarray, names: list | None) -> None:
+    """Every value is a number; if not, say where.
+
+    Raises
+    ------
+    ValueError
+        With the rows and columns of the first offenders.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(X.sum(dtype=np.float64)):  # one cheap pass settles the usual case
+            return
+    bad = ~np.isfinite(X)
+    if not bad.any():
+        return
+    rows, columns = np.nonzero(bad)
+    kind = "NaN" if np.isnan(X[bad]).any() else "infinity"
+    label = [repr(names[j]) if names else str(j) for j in range(X.shape[1])]
+    places = [f"row {i} column {label[j]}" for i, j in zip(rows[:5], columns[:5], strict=True)]
+    more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
+    raise ValueError(
+        f"Input X contains {kind}: {', '.join(places)}{more} ({len(np.unique(rows))} of {len(X)} "
+        "rows). Missing values are not modelled: drop those rows or impute them first."
+    )
+
+
+def check_weight(sample_weight: Any, N: int, dtype: Any) -> np.ndarray:
+    """Weights of N rows, [N], from one a row or one for all.
+
+    Raises
+    ------
+    ValueError
+        If they are not finite numbers of at least 0, or 0 throughout.
+    """
+    weight = np.asarray(sample_weight)
+    if weight.ndim == 0:
+        weight = np.full(N, weight)
+    if weight.shape != (N,):
+        raise ValueError(f"sample_weight must have shape ({N},), one a row, got {weight.shape}.")
+    if weight.dtype.kind not in "buif":
+        raise ValueError(f"sample_weight must be numbers, got an array of {weight.dtype}.")
+    wrong = np.flatnonzero(~(weight >= 0) | ~np.isfinite(weight))
+    if len(wrong):
+        raise ValueError(
+            "sample_weight must be finite numbers of at least 0; "
+            f"row {wrong[0]} has {weight[wrong[0]]} ({len(wrong)} such rows)."
+        )
+    if not weight.any():
+        raise ValueError("sample_weight must not be 0 for every row: there is nothing to fit.")
+    return weight.astype(dtype)
+
+
+def check_scale(units: Standardizer, dtype: Any, names: list[str]) -> None:
+    """Variances in the user's units must be numbers of this dtype.
+
+    Raises
+    ------
+    ValueError
+        If a feature's spread is too large or too small for that.
+    """
+    room = np.sqrt(float(np.finfo(dtype).max)) / 1e4
+    for name, scale in zip(names, units.scale, strict=True):
+        if not 1 / room < scale < room:
+            raise ValueError(
+                f"the spread of feature {name!r} is {scale:.1e}: its variance cannot be held in "
+                f"{np.dtype(dtype).name}. Give it in another unit."
+            )
+
+
+def check_ridge(value: Any) -> None:
+    """`reg_covar`: a number, "relative", or ("relative", number).
+
+    Raises
+    ------
+    ValueError
+        If it is none of these.
+    """
+    if isinstance(value, str) and value == "relative":
+        return
+    if isinstance(value, tuple) and len(value) == 2 and value[0] == "relative":
+        check_number(value[1], "reg_covar[1]", low=0)
+        return
+    if isinstance(value, str | tuple):
+        raise ValueError(
+            "reg_covar must be a number of at least 0, 'relative' or ('relative', number), "
+            f"got {value!r}."
+        )
+    check_number(value, "reg_covar", low=0)
+
+
+def check_components(n_components: int, N: int) -> None:
+    """There must be a point for every component.
+
+    Raises
+    ------
+    ValueError
+        If there is not.
+    """
+    if N < n_components:
+        raise ValueError(
+            "Expected n_samples >= n_components but got "
+            f"n_components = {n_components}, n_samples = {N}. Lower n_components."
+        )
+
+
+def check_univariate(name: str, D: int) -> None:
+    """The names "E" and "V" are for one feature.
+
+    Raises
+    ------
+    ValueError
+        If there are more.
+    """
+    if name in UNIVARIATE and D > 1:
+        raise ValueError(
+            f"covariance_type={name!r} is for one feature, got {D}. "
+            "Choose 'spherical', 'diag', 'tied' or 'full'."
+        )
+
+
+def warn_not_converged(message: str) -> None:
+    """A `ConvergenceWarning` that points at the caller of `fit`."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    warnings.warn(message, ConvergenceWarning, stacklevel=4)
+
+
+# --- where a fit begins -------------------------------------------------------------------------
+
+
+def check_start(start: Any, N: int, K: int, dtype: Any) -> np.ndarray:
+    """`init_params` given as an array: labels [N], or responsibilities as [K, N].
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    start = np.asarray(start)
+    if start.shape == (N,) and start.dtype.kind in "iu":
+        if start.min() < -1 or start.max() >= K:
+            raise ValueError(
+                f"init_params must be labels from 0 to n_components - 1 = {K - 1}, or -1 for "
+                f"none; got labels from {start.min()} to {start.max()}."
+            )
+        return start.astype(np.int32)
+    if start.shape == (N, K) and start.dtype.kind in "buif":
+        sums = start.sum(axis=1)
+        if not np.isfinite(sums).all() or (start < 0).any() or (sums > 1 + 1e-6).any():
+            raise ValueError(
+                "init_params as responsibilities must be finite, at least 0, and sum to at most 1 "
+                f"in each row; the smallest is {start.min():g}, the largest sum {sums.max():g}."
+            )
+        return np.ascontiguousarray(start.T, dtype)
+    raise ValueError(
+        f"init_params must be a name, integer labels of shape ({N},) or responsibilities of shape "
+        f"({N}, {K}); got {start.dtype} of shape {start.shape}."
+    )
+
+
+def check_shape(value: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
+    """`value` as finite floats of this shape.
+
+    Raises
+    ------
+    ValueError
+        If it has another shape or an entry is not finite.
+    """
+    if value.shape != shape:
+        raise ValueError(
+            f"The parameter '{name}' should have the shape of {shape}, but got {value.shape}"
+        )
+    if not np.isfinite(value).all():
+        raise ValueError(f"The parameter '{name}' should be finite, but holds NaN or infinity.")
+    return value
+
+
+def check_weights_init(weights: Any, K: int) -> np.ndarray:
+    """Weights [K] that sum to one.
+
+    Raises
+    ------
+    ValueError
+        If they do not.
+    """
+    weights = check_shape(np.asarray(weights, np.float64), (K,), "weights")
+    if (weights < 0).any() or (weights > 1).any():
+        raise ValueError(
+            "The parameter 'weights' should be in the range [0, 1], but got max value "
+            f"{weights.max():.5f}, min value {weights.min():.5f}"
+        )
+    if not np.isclose(weights.sum(), 1.0, rtol=0, atol=1e-6):
+        raise ValueError(
+            "The parameter 'weights' should be normalized, but got sum(weights) = "
+            f"{weights.sum():.5f}"
+        )
+    return weights
+
+
+def check_means_init(means: Any, K: int, D: int) -> np.ndarray:
+    """Means [K, D].
+
+    Raises
+    ------
+    ValueError
+        If they are not.
+    """
+    return check_shape(np.asarray(means, np.float64), (K, D), "means")
+
+
+def check_matrices(
+    matrices: Any, covariance_type: str, K: int, D: int, kind: str = "precision"
+) -> np.ndarray:
+    """Precisions or covariances in the shape of the family, positive definite.
+
+    Raises
+    ------
+    ValueError
+        If they are not.
+    """
+    name = f"{covariance_type} {kind}"
+    shape = packed_shape(covariance_type, K, D)
+    matrices = check_shape(np.asarray(matrices, np.float64), shape, name)
+    if matrices.shape[-2:] != (D, D) or covariance_type in ("diag", "spherical"):
+        if (matrices <= 0).any():
+            raise ValueError(f"'{name}' should be positive; the smallest is {matrices.min():g}")
+        return matrices
+    even = np.allclose(matrices, np.swapaxes(matrices, -1, -2))
+    smallest = np.linalg.eigvalsh(matrices).min()
+    if not even or smallest <= 0:
+        found = f"the smallest eigenvalue is {smallest:g}" if even else "it is not symmetric"
+        raise ValueError(f"'{name}' should be symmetric, positive-definite; {found}")
+    return matrices

@@ -1,0 +1,464 @@
+"""GaussianMixture: maximum likelihood by expectation-maximization."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Self
+
+import jax
+import numpy as np
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from bayesgmm.core.arrays import Data, Standardizer, float_scope
+from bayesgmm.core.conjugate import flat_prior
+from bayesgmm.core.covariance import FAMILIES, unpack
+from bayesgmm.core.mixture import Mixture
+from bayesgmm.core.sweep import choose_form
+from bayesgmm.estimators.base import Entered, MixtureEstimator
+from bayesgmm.estimators.checks import (
+    check_components,
+    check_matrices,
+    check_means_init,
+    check_number,
+    check_ridge,
+    check_start,
+    check_univariate,
+    check_weights_init,
+    lookup,
+    warn_not_converged,
+)
+from bayesgmm.estimators.points import logsumexp, n_shards, to_standard
+from bayesgmm.inference import em
+from bayesgmm.inference.loop import CONVERGED
+from bayesgmm.inference.starts import STARTS, starts
+
+RELATIVE = 1e-6
+"""The ridge of `reg_covar="relative"`, as a share of the variance of each feature."""
+
+
+class GaussianMixture(MixtureEstimator):
+    r"""Gaussian mixture fitted by expectation-maximization.
+
+    Takes the place of `sklearn.mixture.GaussianMixture`: the same parameters, attributes and
+    results, and beyond them sample weights, given starts, restarts run together, sub-mixtures
+    and assignment uncertainty.
+
+    Parameters
+    ----------
+    n_components : int, default 1
+    covariance_type : str, default "full"
+        "full" (VVV), "tied" (EEE), "diag" (VVI), "spherical" (VII), by scikit-learn's name or
+        mclust's; "E" (shared variance) and "V" for one feature. Under scikit-learn's names
+        `covariances_` has scikit-learn's shape, under the others [K, D, D].
+    tol : float, default 1e-3
+        A run has converged when the mean log density gains less than this in an iteration.
+    reg_covar : float or "relative" or ("relative", float), default 1e-6
+        Added to each variance: in the square of the features' units, or as a share (1e-6 unless
+        given) of the variance of each feature, which no change of units alters.
+    max_iter : int, default 100
+        0 gives the parameters of the start.
+    n_init : int, default 1
+        Restarts, run side by side; the one of largest likelihood is kept.
+    init_params : {"kmeans", "k-means++", "random", "random_from_data"} or array, default "kmeans"
+        How starting responsibilities are found, on standardised points; or labels [N] (-1 for
+        none) or responsibilities [N, K] to start from.
+    weights_init : array [K], optional
+    means_init : array [K, D], optional
+    precisions_init : array, optional
+        In the shape of `precisions_`. What is given replaces that part of the start.
+    random_state : int, RandomState or None
+    warm_start : bool, default False
+        Whether `fit` goes on from the last fit.
+    verbose : int, default 0
+        1 prints the iterations, 2 their gains too.
+    verbose_interval : int, default 10
+
+    Attributes
+    ----------
+    weights_ : ndarray [K]
+    means_ : ndarray [K, D]
+    covariances_, precisions_, precisions_cholesky_ : ndarray
+        [K, D, D], or scikit-learn's shape: [D, D] "tied", [K, D] "diag", [K] "spherical".
+    labels_ : ndarray [N]
+        Most probable component of each row that was fitted.
+    mixture_ : core.Mixture
+    converged_ : bool
+    n_iter_ : int
+    lower_bound_ : float
+        Mean log density of the points under the fitted parameters: `score(X)`.
+    lower_bounds_ : list of float
+        Mean log density before each iteration of the run that was kept.
+    restart_lower_bounds_ : list of ndarray
+        The same for every restart.
+    best_restart_ : int
+    n_components_ : int
+    n_features_in_ : int
+    feature_names_in_ : ndarray [D]
+        When `X` was a DataFrame.
+
+    References
+    ----------
+    Dempster, Laird and Rubin (1977), *Journal of the Royal Statistical Society B* 39, 1-38.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayesgmm import GaussianMixture
+    >>> X = np.array([[1, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+    >>> model = GaussianMixture(n_components=2, random_state=0).fit(X)
+    >>> sorted(model.means_[:, 0].round(6).tolist())
+    [1.0, 10.0]
+    >>> bool(model.predict([[0, 0]]) == model.labels_[0])
+    True
+    """
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        covariance_type: str = "full",
+        tol: float = 1e-3,
+        reg_covar: Any = 1e-6,
+        max_iter: int = 100,
+        n_init: int = 1,
+        init_params: Any = "kmeans",
+        weights_init: Any = None,
+        means_init: Any = None,
+        precisions_init: Any = None,
+        random_state: Any = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+    ):
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weights_init = weights_init
+        self.means_init = means_init
+        self.precisions_init = precisions_init
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Fit the mixture.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame [N, D]
+            float32 is fitted in float32, all else in float64.
+        y : ignored
+        sample_weight : array-like [N], optional
+            A row of weight 2 counts as two rows, one of weight 0 as none.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If an argument is not as described, a value is missing or infinite, or every restart
+            ends in a singular covariance.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the run that is kept has not converged in `max_iter` iterations.
+        """
+        before = dict(self.__dict__)
+        try:
+            self._fit(X, sample_weight)
+        except BaseException:  # an interrupt too: the last fit stays whole
+            self.__dict__ = before
+            raise
+        return self
+
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
+        """Fit the mixture and return the most probable component of each row, [N]."""
+        return self.fit(X, sample_weight=sample_weight).labels_
+
+    def _fit(self, X: Any, sample_weight: Any) -> None:
+        self._check_options()
+        family = lookup(FAMILIES, self.covariance_type, "covariance_type")
+        resume = self.warm_start and hasattr(self, "converged_")
+        entered = self._enter(X, sample_weight)
+        kept = entered.kept()
+        (N, D), K, dtype = kept.X.shape, self.n_components, kept.X.dtype
+        check_components(K, N)
+        check_univariate(self.covariance_type, D)
+        config = em.EMConfig(family, choose_form(D, family.axis_aligned))
+        threads = n_shards(N, D, K, family.axis_aligned)
+        units, shards = self._standardized(kept, family.scaling, threads)
+        with float_scope(dtype):
+            prior = jax.tree.map(partial(np.asarray, dtype=dtype), flat_prior(family, K, D))
+            objective = em.Objective(prior, self._ridge(units, dtype))
+            if resume:
+                mixtures, previous = self._last(units), self._last_objective + units.log_volume
+            else:
+                start = partial(self._start, entered, kept, shards)
+                mixtures, previous = self._begin(start, shards, units, objective, config), -np.inf
+            tol, max_iter = self.tol, self.max_iter
+            watch = partial(print_progress, self)
+            run = em.run(mixtures, shards, objective, config, tol, max_iter, previous, watch)
+            best = em.best(run, shards, config)
+        if best is None:
+            raise ValueError(SINGULAR)
+        self._leave(run, best, units, entered)
+
+    def _check_options(self) -> None:
+        check_number(self.n_components, "n_components", integer=True, low=1)
+        check_number(self.tol, "tol", low=0)
+        check_number(self.max_iter, "max_iter", integer=True, low=0)
+        check_number(self.n_init, "n_init", integer=True, low=1)
+        check_number(self.verbose_interval, "verbose_interval", integer=True, low=1)
+        if isinstance(self.init_params, str):
+            lookup(STARTS, self.init_params, "init_params")
+        check_ridge(self.reg_covar)
+
+    # --- where it begins
+
+    def _ridge(self, units: Standardizer, dtype: Any) -> np.ndarray:
+        """`reg_covar` in the core's units, [D]."""
+        value = ("relative", RELATIVE) if self.reg_covar == "relative" else self.reg_covar
+        if not isinstance(value, tuple):
+            return (value / units.scale**2).astype(dtype)
+        return np.full(len(units.scale), value[1], dtype)
+
+    def _start(self, entered: Entered, kept: Entered, shards: list[Data]) -> np.ndarray:
+        """Labels [R, N] or responsibilities [R, K, N] of the rows that are kept."""
+        K, N = self.n_components, len(entered.X)
+        if isinstance(self.init_params, str):
+            random_state = check_random_state(self.random_state)
+            return starts(self.init_params, shards, len(kept.X), K, self.n_init, random_state)
+        start = check_start(self.init_params, N, K, kept.X.dtype)
+        if len(kept.X) < N:
+            start = start[..., entered.weight > 0]
+        return start[None]
+
+    def _begin(
+        self,
+        start: Callable[[], np.ndarray],
+        shards: list[Data],
+        units: Standardizer,
+        objective: em.Objective,
+        config: em.EMConfig,
+    ) -> Mixture:
+        """Mixtures [R, ...] to begin with: from a start, and from what the user gave of it."""
+        D, dtype, K = len(units.scale), shards[0].points.dtype, self.n_components
+        given = (
+            self.weights_init is not None,
+            self.means_init is not None,
+            self.precisions_init is not None,
+        )
+        own = self._given(units, config.family, D, dtype)
+        if all(given):
+            return own
+        found = em.start_all(shards, start(), objective, config, K)
+        return Mixture(
+            *(
+                np.broadcast_to(new, np.shape(old)) if is_given else np.asarray(old)
+                for old, new, is_given in zip(found, own, given, strict=True)
+            )
+        )
+
+    def _given(self, units: Standardizer, family: Any, D: int, dtype: Any) -> Mixture:
+        """The part of a start that the user gave, in the core's units; anything for the rest."""
+        K = self.n_components
+        weights, means, scales = (
+            np.full(K, 1 / K),
+            np.zeros((K, D)),
+            np.broadcast_to(np.eye(D), (K, D, D)),
+        )
+        if self.weights_init is not None:
+            weights = check_weights_init(self.weights_init, K)
+        if self.means_init is not None:
+            means = check_means_init(self.means_init, K, D)
+        if self.precisions_init is not None:
+            packed = check_matrices(self.precisions_init, self.covariance_type, K, D)
+            precisions = np.asarray(unpack(self.covariance_type, packed, K, D))
+            scales = np.linalg.cholesky(np.linalg.inv(precisions))
+        with np.errstate(divide="ignore"):
+            mixture = Mixture(np.log(weights), means, scales)
+        return stored(to_standard(mixture, units), family, dtype)
+
+    def _last(self, units: Standardizer) -> Mixture:
+        """The last fit, in the units of this one."""
+        family = FAMILIES[self.covariance_type]
+        return stored(to_standard(self.mixture_, units), family, self.means_.dtype)
+
+    # --- where it ends
+
+    def _leave(self, run: em.Run, best: int, units: Standardizer, entered: Entered) -> None:
+        dtype = entered.X.dtype
+        self._publish(jax.tree.map(lambda leaf: leaf[best], run.mixture), units, dtype)
+        traces = [trace - units.log_volume for trace in run.history]
+        joint = self._log_joint(entered.X)
+        self.labels_ = joint.argmax(axis=1)
+        self.n_components_ = self.n_components
+        self.converged_ = bool(run.converged[best])
+        self.n_iter_ = int(run.n_iter[best])
+        self.lower_bound_ = float(np.average(logsumexp(joint), weights=entered.weight))
+        self.lower_bounds_ = traces[best].tolist()
+        self.restart_lower_bounds_ = traces
+        self.best_restart_ = best
+        self._last_objective = float(run.objective[best]) - units.log_volume
+        if not self.converged_ and self.max_iter > 0:
+            gain = np.diff(traces[best])[-1:]
+            last = f"a last gain of {gain[0]:.1e}" if len(gain) else "no gain to judge by"
+            warn_not_converged(
+                "Best performing initialization did not converge. Try different init parameters, "
+                "or increase max_iter, tol, or check for degenerate data. (EM ended after "
+                f"{self.n_iter_} iterations with {last}; max_iter={self.max_iter}, "
+                f"tol={self.tol:g}.)"
+            )
+
+    # --- model choice
+
+    def _n_parameters(self) -> int:
+        K, D = np.shape(self.means_)
+        return K - 1 + K * D + FAMILIES[self.covariance_type].n_parameters(K, D)
+
+    def bic(self, X: Any, sample_weight: Any = None) -> float:
+        """Bayesian information criterion, lower is better.
+
+        Parameters
+        ----------
+        X : array-like [N, D]
+        sample_weight : array-like [N], optional
+            N in the criterion is the sum of the weights.
+
+        Returns
+        -------
+        float
+            -2 log likelihood + (number of parameters) log N. mclust states the negative.
+
+        References
+        ----------
+        Schwarz (1978), *Annals of Statistics* 6, 461-464.
+        """
+        total = self._total(X, sample_weight)
+        penalty = self._n_parameters() * np.log(total)
+        return float(-2 * total * self.score(X, sample_weight=sample_weight) + penalty)
+
+    def aic(self, X: Any, sample_weight: Any = None) -> float:
+        """Akaike information criterion, -2 log likelihood + 2 (number of parameters).
+
+        Parameters
+        ----------
+        X : array-like [N, D]
+        sample_weight : array-like [N], optional
+
+        Returns
+        -------
+        float
+            Lower is better.
+        """
+        total = self._total(X, sample_weight)
+        score = self.score(X, sample_weight=sample_weight)
+        return float(-2 * total * score + 2 * self._n_parameters())
+
+    def _total(self, X: Any, sample_weight: Any) -> float:
+        check_is_fitted(self)
+        entered = self._enter(X, sample_weight, reset=False)
+        return float(len(entered.X) if entered.weight is None else entered.weight.sum())
+
+    @classmethod
+    def from_parameters(
+        cls,
+        weights: Any,
+        means: Any,
+        covariances: Any,
+        *,
+        covariance_type: str = "full",
+        feature_names: Any = None,
+        random_state: Any = None,
+    ) -> Self:
+        """A fitted mixture from given parameters.
+
+        Parameters
+        ----------
+        weights : array-like [K]
+        means : array-like [K, D]
+        covariances : array-like
+            In the shape of `covariances_` for this `covariance_type`.
+        covariance_type : str, default "full"
+        feature_names : sequence of str, optional
+        random_state : int, RandomState or None
+
+        Returns
+        -------
+        GaussianMixture
+
+        Raises
+        ------
+        ValueError
+            If shapes do not agree, weights do not sum to one, or a covariance is not positive
+            definite.
+
+        Examples
+        --------
+        >>> from bayesgmm import GaussianMixture
+        >>> model = GaussianMixture.from_parameters([0.3, 0.7], [[0.0], [5.0]], [[[1.0]], [[4.0]]])
+        >>> float(round(model.score([[0.0]]), 3))
+        -2.12
+        """
+        lookup(FAMILIES, covariance_type, "covariance_type")
+        means = np.asarray(means, np.float64)
+        if means.ndim != 2:
+            raise ValueError(f"means must have shape (K, D), got {means.shape}.")
+        K, D = means.shape
+        check_univariate(covariance_type, D)
+        weights, means = check_weights_init(weights, K), check_means_init(means, K, D)
+        packed = check_matrices(covariances, covariance_type, K, D, "covariance")
+        model = cls(K, covariance_type=covariance_type, random_state=random_state)
+        matrices = np.asarray(unpack(covariance_type, packed, K, D))
+        with np.errstate(divide="ignore"):
+            mixture = Mixture(np.log(weights), means, np.linalg.cholesky(matrices))
+        model._publish(mixture, Standardizer(np.zeros(D), np.ones(D)), np.float64)
+        model.n_features_in_, model.n_components_ = D, K
+        model.n_iter_, model.converged_ = 0, False
+        if feature_names is not None:
+            names = np.asarray(feature_names, dtype=object)
+            if names.shape != (D,):
+                raise ValueError(f"feature_names must name {D} features, got {names.tolist()}.")
+            model.feature_names_in_ = names
+        return model
+
+
+SINGULAR = (
+    "Fitting the mixture model failed because some components have ill-defined empirical "
+    "covariance (for instance caused by singleton or collapsed samples). Try to decrease the "
+    "number of components, increase reg_covar, or scale the input data."
+)
+
+
+def stored(mixture: Mixture, family: Any, dtype: Any) -> Mixture:
+    """A mixture [K, D, D] as the core stores this family, with a leading axis of one run."""
+    scales = mixture.scales
+    if family.axis_aligned:
+        scales = np.diagonal(scales, axis1=1, axis2=2)
+    elif family.pooled:
+        scales = scales[:1]
+    leaves = (mixture.log_weights, mixture.means, scales)
+    return Mixture(*(np.array(leaf, dtype)[None] for leaf in leaves))
+
+
+def print_progress(model: GaussianMixture, progress: Any) -> None:
+    """What `verbose` shows of the iterations just made."""
+    if not model.verbose:
+        return
+    for run, trace in enumerate(progress.history):
+        values = trace[np.isfinite(trace)]
+        first = int(progress.n_iter[run]) - len(values) + 1
+        for i, value in enumerate(values):
+            if (first + i) % model.verbose_interval == 0:
+                gain = f"  gain {value - values[i - 1]:.2e}" if model.verbose > 1 and i else ""
+                print(f"restart {run}  iteration {first + i}{gain}")
+        if progress.status[run] == CONVERGED and len(values):
+            print(f"restart {run}  converged after {progress.n_iter[run]} iterations")

@@ -1,0 +1,95 @@
+"""Between the user's rows and the core's points: units, padding, threads, evaluation in blocks."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from bayesgmm.core.arrays import Data, Standardizer, float_scope
+from bayesgmm.core.mixture import Mixture
+from bayesgmm.core.sweep import exact_form, joint_of, padded_size
+from bayesgmm.inference.devices import n_cores
+
+ROWS = 65_536
+"""Rows evaluated at a time: what `predict` and its like need beside their answer."""
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """An uninitialised array that JAX takes over without a copy: aligned to 64 bytes."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    buffer = np.empty(size + 64, np.uint8)
+    offset = -buffer.ctypes.data % 64
+    return buffer[offset : offset + size].view(dtype).reshape(shape)
+
+
+def standard_data(X: np.ndarray, weight: np.ndarray | None, units: Standardizer) -> Data:
+    """Rows as the core's `Data`: standardised, samples last, padded with weight 0."""
+    N, D = X.shape
+    size = padded_size(N)
+    points, weights = aligned_empty((D, size), X.dtype), aligned_empty((size,), X.dtype)
+    units.transform(X, out=points[:, :N])
+    weights[:N] = 1.0 if weight is None else weight
+    points[:, N:], weights[N:] = 0.0, 0.0
+    return Data(points, weights)
+
+
+def n_shards(N: int, D: int, K: int, axis_aligned: bool) -> int:
+    """Threads worth using: one, unless an iteration takes several milliseconds."""
+    squares = D if axis_aligned else D * D
+    work = N * K * (16 + squares)
+    return min(2, n_cores()) if work > THREAD_WORK else 1
+
+
+THREAD_WORK = 2e7
+"""Elementary operations an iteration must hold before a second thread pays."""
+
+
+def to_standard(mixture: Mixture, units: Standardizer) -> Mixture:
+    """A mixture [K, D, D] of the user's units in the core's."""
+    means = (mixture.means - units.centre) / units.scale
+    return Mixture(mixture.log_weights, means, mixture.scales / units.scale[:, None])
+
+
+def to_user(mixture: Mixture, units: Standardizer) -> Mixture:
+    """A mixture of the core's units in the user's: float64, scales [K, D, D]."""
+    K, D = mixture.means.shape
+    scales = np.asarray(mixture.scales, np.float64)
+    if scales.ndim == 2:
+        scales = scales[:, :, None] * np.eye(D)
+    means = units.centre + units.scale * np.asarray(mixture.means, np.float64)
+    log_weights = np.asarray(mixture.log_weights, np.float64)
+    scales = np.broadcast_to(units.scale[:, None] * scales, (K, D, D))
+    return Mixture(log_weights, means, scales)
+
+
+@partial(jax.jit, static_argnames="axis_aligned")
+def _joint(data: Data, mixture: Mixture, axis_aligned: bool) -> jax.Array:
+    return joint_of(data, mixture, exact_form(axis_aligned)).T
+
+
+def evaluate(X: np.ndarray, mixture: Mixture, axis_aligned: bool) -> np.ndarray:
+    """Log joint [N, K] of points in the mixture's own units, by the exact form, in blocks."""
+    dtype = X.dtype
+    units = Standardizer(np.zeros(X.shape[1]), np.ones(X.shape[1]))
+    mixture = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), mixture)
+    out = np.empty((len(X), len(mixture.means)), dtype)
+    with float_scope(dtype):
+        for start in range(0, len(X), ROWS):
+            block = X[start : start + ROWS]
+            data = standard_data(block, None, units)
+            out[start : start + ROWS] = np.asarray(_joint(data, mixture, axis_aligned))[
+                : len(block)
+            ]
+    return out
+
+
+def logsumexp(joint: np.ndarray) -> np.ndarray:
+    """Log of the row sums of exp(joint), [N]."""
+    top = joint.max(axis=1)
+    return top + np.log(np.exp(joint - top[:, None]).sum(axis=1))
+
+
+def log_proba(joint: np.ndarray) -> np.ndarray:
+    """Log probability of each component, [N, K]."""
+    return joint - logsumexp(joint)[:, None]

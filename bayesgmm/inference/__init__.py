@@ -1,0 +1,1 @@
+"""Engines: init, step and run over pytrees."""

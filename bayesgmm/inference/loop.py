@@ -1,0 +1,122 @@
+"""Going round a fixed-point loop until its objective stands still: compiled, or with threads."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayesgmm.core.arrays import Array
+
+RUNNING, CONVERGED, FAILED = 0, 1, 2
+"""Status of a run; FAILED: its last step was not sound and was not taken."""
+
+SPAN = 128
+"""Iterations a compiled call can record; longer runs make several calls."""
+
+
+class Progress(NamedTuple):
+    """R runs side by side.
+
+    Attributes
+    ----------
+    state : pytree with leaves [R, ...]
+    objective : [R]
+        Of the mixture that entered the last step taken.
+    n_iter : [R]
+    status : [R]
+    history : [R, SPAN]
+        Objective per iteration of the last call; NaN where a run took no step.
+    """
+
+    state: Any
+    objective: Array
+    n_iter: Array
+    status: Array
+    history: Array
+
+
+class Limits(NamedTuple):
+    """When to stop; traced, so that no value of them compiles anew.
+
+    Attributes
+    ----------
+    tol : []
+        A run has converged when its objective changes by less.
+    max_iter : []
+        Steps per run.
+    kappa : []
+        A step is sound while the condition of its mixture is at most this.
+    """
+
+    tol: Any
+    max_iter: Any
+    kappa: Any
+
+
+def begin(state: Any, objective: Any = -np.inf, dtype: Any = np.float64) -> Progress:
+    """Progress of runs that have taken no step; `state` has leaves [R, ...]."""
+    R = len(jax.tree.leaves(state)[0])
+    return Progress(
+        state,
+        np.full(R, objective, dtype),
+        np.zeros(R, np.int32),
+        np.full(R, RUNNING, np.int32),
+        np.full((R, SPAN), np.nan, dtype),
+    )
+
+
+def active(progress: Progress, limits: Limits) -> Array:
+    """Which runs take another step, [R]."""
+    return (progress.status == RUNNING) & (progress.n_iter < limits.max_iter)
+
+
+def record(progress: Progress, new: Any, i: Array, limits: Limits) -> Progress:
+    """Take the step to `new` where it is sound, and see who is done.
+
+    Convergence is affirmed: a NaN compares False, and so is a failure and never an arrival.
+    """
+    moving = active(progress, limits)
+    sound = jnp.isfinite(new.objective) & (new.kappa <= limits.kappa)
+    taken = moving & sound
+    arrived = jnp.abs(new.objective - progress.objective) < limits.tol
+    status = jnp.where(taken & arrived, CONVERGED, progress.status)
+    choose = lambda a, b: jnp.where(taken.reshape(-1, *(1,) * (a.ndim - 1)), a, b)  # noqa: E731
+    return Progress(
+        jax.tree.map(choose, new, progress.state),
+        choose(new.objective, progress.objective),
+        progress.n_iter + taken,
+        jnp.where(moving & ~sound, FAILED, status),
+        progress.history.at[:, i].set(jnp.where(taken, new.objective, jnp.nan)),
+    )
+
+
+def run_until(step: Callable, progress: Progress, limits: Limits, span: Array) -> Progress:
+    """At most `span` <= SPAN steps of every run, in one compiled loop.
+
+    Parameters
+    ----------
+    step : function
+        From the state of one run to the next, with fields `objective` (of the state that
+        entered) and `kappa`; it is mapped over the runs.
+    progress : Progress
+    limits : Limits
+    span : []
+
+    Returns
+    -------
+    Progress
+    """
+    steps = jax.vmap(step)
+
+    def proceed(carry):
+        i, progress = carry
+        return (i < span) & active(progress, limits).any()
+
+    def advance(carry):
+        i, progress = carry
+        return i + 1, record(progress, steps(progress.state), i, limits)
+
+    progress = progress._replace(history=jnp.full_like(progress.history, jnp.nan))
+    return jax.lax.while_loop(proceed, advance, (0, progress))[1]

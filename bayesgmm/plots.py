@@ -1,0 +1,753 @@
+"""Pictures of a fitted mixture: every function takes `ax` and returns `ax`.
+
+They read fitted attributes only, so every estimator of the package can be drawn by each of them.
+With ``ax=None`` a function makes a figure of its own, of a size for print and with constrained
+layout. No style is set and nothing is shown: call ``matplotlib.pyplot.show()`` or
+``ax.figure.savefig(...)``. Legends stand beside the axes, where they cover no data: give a figure
+of your own ``layout="constrained"``, too, and it makes room for them.
+
+Component `k`, the label `k` of `predict`, has the same colour, marker and line in every plot. The
+colours are those of M. Okabe and K. Ito, "Color Universal Design" (2008), which readers with any
+colour vision tell apart. An absent component (log weight -inf) is not drawn.
+"""
+
+import difflib
+import math
+import numbers
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+__all__ = ["plot_components", "plot_density", "plot_objective", "plot_pairs", "plot_uncertainty"]
+
+Feature = int | str
+
+# Okabe and Ito's, without black (the mixture itself) and yellow (too light for lines on paper).
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_LINES = ("-", "--", "-.", ":")
+_PLANE = LinearSegmentedColormap.from_list("plane", ["white", "0.45"])
+_POINTS = LinearSegmentedColormap.from_list("points", ["0.93", "0.6", "black"])
+_UNCERTAINTY = "uncertainty (1 − largest probability)"
+
+
+def plot_components(
+    model: BaseEstimator,
+    X: ArrayLike | pd.DataFrame | None = None,
+    *,
+    features: Sequence[Feature] = (0, 1),
+    radius: float | Sequence[float] = 2.0,
+    ax: Axes | None = None,
+) -> Axes:
+    """Ellipses of the components over two features, points by most probable component.
+
+    Parameters
+    ----------
+    model : fitted estimator
+    X : array or DataFrame [N, D], optional
+        Points to draw, with all the features of the fit.
+    features : two indices or names, default (0, 1)
+        Horizontal and vertical axis. The ellipses are those of the marginal mixture of the two.
+    radius : float or floats, default 2.0
+        Mahalanobis radius of the ellipses. Radius r holds 1 - exp(-r^2 / 2) of a component:
+        39 % for 1, 86 % for 2.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure when not given.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    NotFittedError
+        If `model` is not fitted.
+    ValueError
+        If `features` or `radius` is not as above, or `X` does not fit the model.
+    TypeError
+        If `model` is no estimator of the package, or `ax` is no ordinary axes.
+
+    Examples
+    --------
+    >>> from bayesgmm import GaussianMixture, datasets, plots
+    >>> from matplotlib.figure import Figure
+    >>> X, _ = datasets.load_faithful()
+    >>> model = GaussianMixture(2, random_state=0).fit(X)
+    >>> ax = plots.plot_components(model, X, radius=(1, 2), ax=Figure().subplots())
+    >>> ax.get_ylabel()
+    'waiting'
+    """
+    view = _enter(model, X)
+    pair = _chosen(features, view.names, range(2, 3))
+    radii = _numbers("radius", radius, 0, math.inf)
+    ax = _axes(ax)
+    marginal = _marginal(model, pair)
+    if view.points is not None:
+        _draw_points(ax, view.points[:, pair], view.labels)
+    _draw_ellipses(ax, marginal, radii)
+    _name_axes(ax, view, pair)
+    _legend_components(ax, marginal, points=view.points is not None)
+    return ax
+
+
+def plot_pairs(
+    model: BaseEstimator,
+    X: ArrayLike | pd.DataFrame,
+    *,
+    features: Sequence[Feature] | None = None,
+    radius: float | Sequence[float] = 2.0,
+    axes: np.ndarray | None = None,
+) -> np.ndarray:
+    """Every pair of features: points and ellipses; on the diagonal the marginal densities.
+
+    Parameters
+    ----------
+    model : fitted estimator
+    X : array or DataFrame [N, D]
+    features : two or more indices or names, optional
+        F features in the order drawn. All D when not given, which is refused for more than 10.
+    radius : float or floats, default 2.0
+        Mahalanobis radius of the ellipses.
+    axes : array of matplotlib Axes [F, F], optional
+        Where to draw; a new figure when not given. Those above the diagonal are switched off.
+
+    Returns
+    -------
+    array of matplotlib Axes [F, F]
+
+    Raises
+    ------
+    NotFittedError, ValueError, TypeError
+        As in `plot_components`; ValueError too if `axes` is not [F, F].
+
+    Examples
+    --------
+    >>> from bayesgmm import GaussianMixture, datasets, plots
+    >>> from matplotlib.figure import Figure
+    >>> X, _ = datasets.load_iris()
+    >>> model = GaussianMixture(3, random_state=0).fit(X)
+    >>> axes = Figure(layout="constrained").subplots(3, 3)
+    >>> plots.plot_pairs(model, X, features=[0, 2, 3], axes=axes).shape
+    (3, 3)
+    """
+    view = _enter(model, X, required=True)
+    D = len(view.names)
+    if features is None and D > 10:
+        raise ValueError(
+            f"features must be given for more than 10 features, got None for {D}. "
+            "Name those to draw, e.g. features=[0, 1, 2]."
+        )
+    chosen = _chosen(
+        range(D) if features is None else features, view.names, range(2, max(D, 2) + 1)
+    )
+    radii = _numbers("radius", radius, 0, math.inf)
+    axes = _square(axes, len(chosen))
+    for row, i in enumerate(chosen):
+        for ax, j in zip(axes[row, :row], chosen, strict=False):
+            _draw_points(ax, view.points[:, [j, i]], view.labels, 0.6)
+            _draw_ellipses(ax, _marginal(model, [j, i]), radii)
+        _draw_histogram(axes[row, row], view.points[:, i])
+        _draw_curves(axes[row, row], _marginal(model, [i]), view.points[:, i])
+        for ax in axes[row, row + 1 :]:
+            ax.set_axis_off()
+    marginal = _marginal(model, chosen)
+    _align(axes, [_span(marginal, f, view.points[:, j], 2.5) for f, j in enumerate(chosen)])
+    _name_outer(axes, [view.names[j] for j in chosen])
+    _legend_components(axes[0, 1], marginal, points=True, anchor=(0, 1))
+    return axes
+
+
+def plot_density(
+    model: BaseEstimator,
+    X: ArrayLike | pd.DataFrame | None = None,
+    *,
+    features: Feature | Sequence[Feature] | None = None,
+    masses: Sequence[float] = (0.5, 0.8, 0.95),
+    ax: Axes | None = None,
+) -> Axes:
+    """Density of `mixture_`: a curve with its components over one feature, contours over two.
+
+    The contours bound the regions of highest density that hold the stated mass of the (marginal)
+    mixture: their levels are quantiles of the density at points of the mixture [1]_, here spread
+    evenly over every component.
+
+    Parameters
+    ----------
+    model : fitted estimator
+    X : array or DataFrame [N, D], optional
+        Points to draw: a rug under a curve, by most probable component; dots over contours.
+    features : one or two indices or names, optional
+        The first two when not given (the only one of D = 1).
+    masses : floats between 0 and 1, default (0.5, 0.8, 0.95)
+        Mass inside each contour; without effect on a curve.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure when not given.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    NotFittedError, ValueError, TypeError
+        As in `plot_components`; ValueError too if `masses` are not between 0 and 1.
+
+    References
+    ----------
+    .. [1] R. J. Hyndman, "Computing and graphing highest density regions", The American
+       Statistician 50 (1996), 120-126.
+
+    Examples
+    --------
+    >>> from bayesgmm import GaussianMixture, datasets, plots
+    >>> from matplotlib.figure import Figure
+    >>> X, _ = datasets.load_galaxies()
+    >>> model = GaussianMixture(4, random_state=0).fit(X)
+    >>> plots.plot_density(model, X, ax=Figure().subplots()).get_ylabel()
+    'density'
+    """
+    view = _enter(model, X)
+    first = range(min(2, len(view.names)))
+    chosen = _chosen(first if features is None else features, view.names, range(1, 3))
+    masses = np.sort(_numbers("masses", masses, 0, 1))[::-1]
+    ax = _axes(ax)
+    marginal = _marginal(model, chosen)
+    points = None if view.points is None else view.points[:, chosen]
+    if len(chosen) == 2:
+        _draw_contours(ax, marginal, masses)
+        if points is not None:
+            _draw_dots(ax, points)
+    else:
+        _draw_curves(ax, marginal, points)
+        if points is not None:
+            _draw_rug(ax, points[:, 0], view.labels)
+        _legend_components(ax, marginal, after=[Line2D([], [], color="black", label="mixture")])
+    _name_axes(ax, view, chosen, "density")
+    return ax
+
+
+def plot_uncertainty(
+    model: BaseEstimator,
+    X: ArrayLike | pd.DataFrame,
+    *,
+    features: Sequence[Feature] = (0, 1),
+    n_ringed: int = 10,
+    ax: Axes | None = None,
+) -> Axes:
+    """Map where the assignment to components is uncertain: 1 - largest probability.
+
+    For D = 2 the plane is shaded by the uncertainty a point would have there, and the points,
+    coloured by most probable component, grow with theirs. For D > 2 two features do not fix the
+    uncertainty, so only the points carry it, by size and shade. For D = 1 the probabilities are
+    curves, and the points lie on the uncertainty.
+
+    Parameters
+    ----------
+    model : fitted estimator
+    X : array or DataFrame [N, D]
+    features : two indices or names, default (0, 1)
+        Horizontal and vertical axis; without effect for D = 1.
+    n_ringed : int, default 10
+        Ring so many points of largest uncertainty (none below 0.01).
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure when not given. A colour bar takes room from it if D > 1.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    NotFittedError, ValueError, TypeError
+        As in `plot_components`; ValueError too if `n_ringed` is no integer of at least 0.
+
+    Examples
+    --------
+    >>> from bayesgmm import GaussianMixture, datasets, plots
+    >>> from matplotlib.figure import Figure
+    >>> X, _ = datasets.load_faithful()
+    >>> model = GaussianMixture(2, random_state=0).fit(X)
+    >>> plots.plot_uncertainty(model, X, ax=Figure().subplots()).get_xlabel()
+    'eruptions'
+    """
+    view = _enter(model, X, required=True)
+    D = len(view.names)
+    chosen = [0] if D == 1 else _chosen(features, view.names, range(2, 3))
+    if not isinstance(n_ringed, numbers.Integral) or n_ringed < 0:
+        raise ValueError(f"n_ringed must be an integer of at least 0, got {n_ringed!r}.")
+    ax = _axes(ax, height=3.6 if D == 1 else 4.4)
+    found = _uncertainty(model, view.points)
+    at = np.column_stack([view.points[:, chosen], found])[:, :2]  # [N, 2]
+    draw = {1: _draw_probabilities, 2: _draw_plane}.get(D, _draw_shaded)
+    extra = draw(ax, model, view, chosen, found)
+    ringed = np.argsort(-found, kind="stable")[:n_ringed]
+    ringed = ringed[found[ringed] >= 0.01]
+    if ringed.size:
+        style = {"s": 60, "facecolors": "none", "edgecolors": "black", "linewidths": 1.0}
+        extra += [ax.scatter(*at[ringed].T, **style, zorder=4, label="most uncertain")]
+    _name_axes(ax, view, chosen, "probability")
+    _legend_components(ax, _marginal(model, chosen), points=D > 1, lines=D == 1, after=extra)
+    return ax
+
+
+def plot_objective(model: BaseEstimator, *, ax: Axes | None = None) -> Axes:
+    """Objective per iteration for every restart, the kept one emphasised.
+
+    These are `restart_lower_bounds_` and, among them, `best_restart_`. First iterations far below
+    all the rest are left outside the picture, for they would flatten it.
+
+    Parameters
+    ----------
+    model : fitted estimator
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure when not given.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    NotFittedError
+        If `model` is not fitted.
+    ValueError
+        If `model` holds no iteration.
+    TypeError
+        If `model` is no estimator of the package, or `ax` is no ordinary axes.
+
+    Examples
+    --------
+    >>> from bayesgmm import GaussianMixture, datasets, plots
+    >>> from matplotlib.figure import Figure
+    >>> X, _ = datasets.load_faithful()
+    >>> model = GaussianMixture(2, n_init=3, random_state=0).fit(X)
+    >>> len(plots.plot_objective(model, ax=Figure().subplots()).get_lines())
+    3
+    """
+    _check_model(model)
+    runs = [np.asarray(run, dtype=float) for run in getattr(model, "restart_lower_bounds_", ())]
+    if not any(run.size for run in runs):
+        raise ValueError(
+            "model must hold the objective of at least one iteration, found none. "
+            "Fit it to data, with max_iter of at least 1."
+        )
+    ax = _axes(ax)
+    kept = int(model.best_restart_)
+    for r, run in enumerate(runs):
+        _draw_run(ax, run, kept=r == kept)
+    _crop(ax, np.concatenate(runs))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set(xlabel="iteration", ylabel="objective (lower bound)")
+    handles = [Line2D([], [], **_run_style(True), label=f"restart {kept}, kept")]
+    if len(runs) > 1:
+        handles += [Line2D([], [], **_run_style(False), label="other restarts")]
+    _legend(ax, handles)
+    return ax
+
+
+# ---- what the plots read ------------------------------------------------------------------------
+
+
+class _View(NamedTuple):
+    names: list[str]  # of all D features
+    points: np.ndarray | None  # [N, D]
+    labels: np.ndarray | None  # [N]
+
+
+class _Marginal(NamedTuple):
+    """The components that are present, over d of the features."""
+
+    index: np.ndarray  # [K], their labels
+    weights: np.ndarray  # [K]
+    means: np.ndarray  # [K, d]
+    scales: np.ndarray  # [K, d, d]
+
+
+def _ask(model: Any, method: str, points: np.ndarray) -> Any:
+    """Call the method with the names of the fit, which scikit-learn would miss."""
+    names = getattr(model, "feature_names_in_", None)
+    known = points if names is None else pd.DataFrame(points, columns=list(names))
+    return getattr(model, method)(known)
+
+
+def _uncertainty(model: Any, points: np.ndarray) -> np.ndarray:
+    return _ask(model, "uncertainty", points)["uncertainty"].to_numpy()
+
+
+def _marginal(model: Any, chosen: Sequence[int]) -> _Marginal:
+    log_weights, means, scales = (np.asarray(leaf, dtype=float) for leaf in model.mixture_)
+    index = np.flatnonzero(log_weights > -np.inf)
+    rows = scales[index][:, chosen]  # [K, d, D]
+    # A factor of rows @ rows.T by QR: nothing is squared, so collinear features keep their digits.
+    upper = np.linalg.qr(np.swapaxes(rows, 1, 2), mode="r")
+    means = means[index][:, chosen]
+    return _Marginal(index, np.exp(log_weights[index]), means, np.swapaxes(upper, 1, 2))
+
+
+def _log_joint(marginal: _Marginal, points: np.ndarray) -> np.ndarray:
+    """Log of weight times density, [K, N], at points [N, d]."""
+    white = np.linalg.solve(marginal.scales, points.T - marginal.means[:, :, None])  # [K, d, N]
+    log_det = np.log(np.abs(np.diagonal(marginal.scales, axis1=1, axis2=2))).sum(axis=1)
+    constant = np.log(marginal.weights) - log_det - 0.5 * points.shape[1] * math.log(2 * math.pi)
+    return constant[:, None] - 0.5 * (white**2).sum(axis=1)
+
+
+def _density(marginal: _Marginal, points: np.ndarray) -> np.ndarray:
+    """Density [N] at points [N, d], some at a time so that nothing large is kept."""
+    parts = np.array_split(points, 1 + points.shape[0] * marginal.index.size // 500_000)
+    return np.concatenate([np.exp(_log_joint(marginal, part)).sum(axis=0) for part in parts])
+
+
+def _deviation(marginal: _Marginal, feature: int) -> np.ndarray:
+    return np.linalg.norm(marginal.scales[:, feature], axis=1)  # [K]
+
+
+def _span(
+    marginal: _Marginal, feature: int, values: np.ndarray | None, reach: float
+) -> tuple[float, float]:
+    """From the smallest to the largest of the values and of the means -+ `reach` deviations."""
+    mean, away = marginal.means[:, feature], reach * _deviation(marginal, feature)
+    ends = np.concatenate([mean - away, mean + away, [] if values is None else np.ravel(values)])
+    return _padded(ends.min(), ends.max())
+
+
+def _padded(low: float, high: float) -> tuple[float, float]:
+    return low - 0.04 * (high - low), high + 0.04 * (high - low)
+
+
+def _grid(marginal: _Marginal, feature: int, span: tuple[float, float], n: int) -> np.ndarray:
+    """`n` even values over `span`, the means, and values about them where even ones are too few."""
+    mean, deviation = marginal.means[:, feature], _deviation(marginal, feature)
+    tight = deviation < 6 * (span[1] - span[0]) / n
+    reach = np.linspace(-6, 6, max(9, n // max(tight.sum(), 1)))
+    near = mean[tight, None] + np.outer(deviation[tight], reach)
+    values = np.unique(np.concatenate([np.linspace(*span, n), mean, near.ravel()]))
+    return values[(values >= span[0]) & (values <= span[1])]
+
+
+def _density_levels(marginal: _Marginal, masses: np.ndarray) -> np.ndarray:
+    """Density on the boundary of the highest-density region of each mass (two features)."""
+    n = 4096
+    turn = np.arange(n) * math.pi * (3 - math.sqrt(5))  # the golden angle: an even spiral
+    spiral = np.sqrt(-2 * np.log((np.arange(n) + 0.5) / n)) * [np.cos(turn), np.sin(turn)]
+    points = (marginal.means[:, :, None] + marginal.scales @ spiral).swapaxes(1, 2)  # [K, n, 2]
+    density = _density(marginal, points.reshape(-1, 2))
+    order = np.argsort(density)
+    mass = np.repeat(marginal.weights, n)[order]
+    below = np.cumsum(mass) - 0.5 * mass  # half of a point lies below it
+    return np.interp(1 - masses, below / mass.sum(), density[order])
+
+
+# ---- what is drawn ------------------------------------------------------------------------------
+
+
+def _line(k: int) -> dict[str, str]:
+    return {
+        "color": _COLORS[k % len(_COLORS)],
+        "linestyle": _LINES[k // len(_COLORS) % len(_LINES)],
+    }
+
+
+def _look(k: int) -> dict[str, str]:
+    return {"color": _COLORS[k % len(_COLORS)], "marker": _MARKERS[k % len(_MARKERS)]}
+
+
+def _draw_points(
+    ax: Axes, pairs: np.ndarray, labels: np.ndarray, size: ArrayLike = 1.0, **style: Any
+) -> None:
+    N = labels.size
+    sizes = np.broadcast_to(np.clip(5000 / N, 4, 14) * np.asarray(size), N)
+    fixed = {"alpha": 0.6, "linewidths": 0, "zorder": 2, "rasterized": N > 5000} | style
+    for k in np.unique(labels):
+        of_k = labels == k
+        ax.scatter(*pairs[of_k].T, s=sizes[of_k], **_look(k), **fixed)
+
+
+def _draw_dots(ax: Axes, pairs: np.ndarray) -> None:
+    N = len(pairs)
+    size = np.clip(3000 / N, 2, 9)
+    ax.scatter(*pairs.T, s=size, color="black", linewidths=0, zorder=2, rasterized=N > 5000)
+
+
+def _draw_ellipses(ax: Axes, marginal: _Marginal, radii: np.ndarray) -> None:
+    turn = np.linspace(0, 2 * np.pi, 181)
+    circle = np.stack([np.cos(turn), np.sin(turn)])
+    for k, mean, scale in zip(marginal.index, marginal.means, marginal.scales, strict=True):
+        for radius in radii:
+            ellipse = mean[:, None] + radius * scale @ circle
+            ax.plot(*ellipse, **_line(k), linewidth=1.6, zorder=3)
+
+
+def _draw_curves(ax: Axes, marginal: _Marginal, values: np.ndarray | None) -> None:
+    x = _grid(marginal, 0, _span(marginal, 0, values, 4.0), 400)
+    joint = np.exp(_log_joint(marginal, x[:, None]))
+    total = joint.sum(axis=0)
+    ax.plot(x, total, color="black", linewidth=1.2, zorder=2.5)
+    for k, curve in zip(marginal.index, joint, strict=True):
+        shown = np.where(curve > 1e-3 * total.max(), curve, np.nan)  # not all along the axis
+        ax.plot(x, shown, **_line(k), linewidth=1.4, zorder=3)
+    ax.set_ylim(bottom=0)
+
+
+def _draw_histogram(ax: Axes, values: np.ndarray) -> None:
+    ax.hist(values, bins="auto", density=True, color="0.88", edgecolor="white", linewidth=0.5)
+
+
+def _draw_rug(ax: Axes, values: np.ndarray, labels: np.ndarray) -> None:
+    for k in np.unique(labels):
+        x, color = values[labels == k], _line(k)["color"]
+        ax.vlines(x, 0, 0.035, color, linewidth=0.8, transform=ax.get_xaxis_transform())
+
+
+def _draw_contours(ax: Axes, marginal: _Marginal, masses: np.ndarray) -> None:
+    levels = _density_levels(marginal, masses)  # the masses fall, so the levels rise
+    grids = [_grid(marginal, i, _span(marginal, i, None, 5.0), 200) for i in (0, 1)]
+    density = _density(marginal, _plane(*grids)).reshape(grids[1].size, grids[0].size)  # [y, x]
+    # No further than the outermost contour: the limits of the axes follow the grid.
+    x, y = (_reached((density >= levels[0]).any(axis=i)) for i in (0, 1))
+    shown = grids[0][x], grids[1][y], density[np.ix_(y, x)]
+    shades = plt.get_cmap("Blues")(np.linspace(0.12, 0.6, levels.size))
+    to_top = np.append(levels, 2 * density.max())
+    area = ax.contourf(*shown, levels=to_top, colors=shades, zorder=1)
+    lines = ax.contour(*shown, levels=levels, colors="black", linewidths=0.6, zorder=1.5)
+    for drawn in (area, lines):  # leave a margin, as scatter does
+        drawn.sticky_edges.x.clear()
+        drawn.sticky_edges.y.clear()
+    patches = [
+        Patch(facecolor=shade, edgecolor="black", linewidth=0.6, label=f"{100 * mass:g} %")
+        for shade, mass in zip(shades, masses, strict=True)
+    ]
+    _legend(ax, patches[::-1], title="mass inside")
+
+
+def _plane(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)  # [y x, 2]
+
+
+def _reached(inside: np.ndarray) -> np.ndarray:
+    first, last = np.flatnonzero(inside)[[0, -1]]
+    return np.arange(max(first - 1, 0), min(last + 2, inside.size))
+
+
+def _draw_probabilities(
+    ax: Axes, model: Any, view: _View, chosen: list[int], found: np.ndarray
+) -> list:
+    marginal = _marginal(model, chosen)
+    x = _grid(marginal, 0, _span(marginal, 0, view.points[:, 0], 3.0), 400)
+    area = ax.fill_between(x, _uncertainty(model, x[:, None]), color="0.85", label="uncertainty")
+    probabilities = np.asarray(_ask(model, "predict_proba", x[:, None]))  # [n, K]
+    for k in marginal.index:
+        ax.plot(x, probabilities[:, k], **_line(k), linewidth=1.4)
+    _draw_dots(ax, np.column_stack([view.points, found]))
+    return [area]
+
+
+def _draw_plane(ax: Axes, model: Any, view: _View, chosen: list[int], found: np.ndarray) -> list:
+    marginal = _marginal(model, chosen)
+    spans = [_span(marginal, f, view.points[:, j], 2.5) for f, j in enumerate(chosen)]
+    x, y = (np.linspace(*span, 240) for span in spans)
+    plane = _plane(x, y)[:, np.argsort(chosen)]  # in the order of the fit
+    shade = _uncertainty(model, plane).reshape(y.size, x.size)
+    scale = {"cmap": _PLANE, "vmin": 0, "vmax": max(shade.max(), 0.01)}
+    mesh = ax.pcolormesh(x, y, shade, shading="gouraud", rasterized=True, **scale)
+    _bar(ax, mesh)
+    white = {"edgecolors": "white", "linewidths": min(0.4, 200 / found.size), "alpha": 1}
+    _draw_points(ax, view.points[:, chosen], view.labels, 0.9 + 2.5 * found, **white)
+    return []
+
+
+def _draw_shaded(ax: Axes, model: Any, view: _View, chosen: list[int], found: np.ndarray) -> list:
+    N = found.size
+    scale = {"cmap": _POINTS, "vmin": 0, "vmax": max(found.max(), 0.01)}
+    for k in np.unique(view.labels):
+        of_k = np.flatnonzero(view.labels == k)
+        of_k = of_k[np.argsort(found[of_k], kind="stable")]  # the most uncertain on top
+        look = {"marker": _look(k)["marker"], "edgecolors": _look(k)["color"], "linewidths": 0.7}
+        size = np.clip(5000 / N, 6, 14) * (1 + 2 * found[of_k])
+        pairs = view.points[np.ix_(of_k, chosen)]
+        drawn = ax.scatter(*pairs.T, s=size, c=found[of_k], rasterized=N > 5000, **look, **scale)
+    _bar(ax, drawn)
+    return []
+
+
+def _bar(ax: Axes, drawn: Any) -> None:
+    ax.figure.colorbar(drawn, ax=ax, location="bottom", label=_UNCERTAINTY, shrink=0.8, aspect=30)
+
+
+def _run_style(kept: bool) -> dict[str, Any]:
+    emphasised = {"color": _COLORS[0], "linewidth": 2.0, "zorder": 3}
+    return emphasised if kept else {"color": "0.6", "linewidth": 0.9, "zorder": 2}
+
+
+def _draw_run(ax: Axes, run: np.ndarray, kept: bool) -> None:
+    end = {"marker": "o", "markersize": 4, "markevery": [-1] if run.size else None}
+    ax.plot(np.arange(run.size) + 1, run, **_run_style(kept), **end)
+
+
+def _crop(ax: Axes, values: np.ndarray) -> None:
+    """Leave out the lowest tenth of the values where it would flatten the rest."""
+    lowest, low, high = np.quantile(values, [0, 0.1, 1])
+    if high - lowest > 3 * (high - low) > 0:
+        ax.set_ylim(*_padded(low, high))
+
+
+def _align(axes: np.ndarray, spans: list[tuple[float, float]]) -> None:
+    """Give every feature its one span, along columns and, left of the diagonal, along rows."""
+    for row, column in zip(*np.tril_indices(len(spans)), strict=True):
+        axes[row, column].set_xlim(spans[column])
+        if column < row:
+            axes[row, column].set_ylim(spans[row])
+
+
+def _name_outer(axes: np.ndarray, names: Sequence[str]) -> None:
+    last = len(names) - 1
+    for row, column in zip(*np.tril_indices(len(names)), strict=True):
+        ax = axes[row, column]
+        ax.tick_params(labelbottom=row == last, labelleft=column == 0, labelsize="small")
+        if row == column:
+            ax.set_yticks([])
+    for j, name in enumerate(names):
+        axes[last, j].set_xlabel(name)
+        axes[j, 0].set_ylabel(name if j else "density")
+
+
+def _name_axes(ax: Axes, view: _View, chosen: Sequence[int], other: str = "") -> None:
+    ax.set_xlabel(view.names[chosen[0]])
+    ax.set_ylabel(view.names[chosen[1]] if len(chosen) == 2 else other)
+
+
+def _legend_components(
+    ax: Axes,
+    marginal: _Marginal,
+    *,
+    points: bool = False,
+    lines: bool = True,
+    after: Sequence[Any] = (),
+    anchor: tuple[float, float] = (1.02, 1),
+) -> None:
+    handles = []
+    for k, weight in zip(marginal.index, marginal.weights, strict=True):
+        style = (_line(k) if lines else {"linestyle": ""}) | (_look(k) if points else {})
+        rounded = f"{weight:.2f}" if weight >= 0.01 else f"{weight:.1g}"
+        handles += [Line2D([], [], **style, markersize=5, label=f"{k} ({rounded})")]
+    _legend(ax, [*handles, *after], title="component (weight)", anchor=anchor)
+
+
+def _legend(
+    ax: Axes,
+    handles: list,
+    *,
+    title: str | None = None,
+    anchor: tuple[float, float] = (1.02, 1),
+) -> None:
+    place = {"loc": "upper left", "bbox_to_anchor": anchor, "borderaxespad": 0, "frameon": False}
+    fonts = {"fontsize": "small", "title_fontsize": "small", "handlelength": 2.4}
+    ncols = math.ceil(len(handles) / 15)
+    ax.legend(handles=handles, title=title, alignment="left", ncols=ncols, **place, **fonts)
+
+
+# ---- what is refused ----------------------------------------------------------------------------
+
+
+def _check_model(model: Any) -> None:
+    if hasattr(model, "fit"):
+        check_is_fitted(model)
+    if not hasattr(model, "mixture_"):
+        kind = f"{type(model).__module__}.{type(model).__qualname__}"
+        raise TypeError(f"model must be a fitted estimator of bayesgmm, got {kind}.")
+
+
+def _enter(model: Any, X: Any, *, required: bool = False) -> _View:
+    """Check the model and, by asking it for labels, the points."""
+    _check_model(model)
+    D = int(model.n_features_in_)
+    fitted = getattr(model, "feature_names_in_", None)
+    names = [name for name in getattr(X, "columns", ()) if isinstance(name, str)]
+    names = names if len(names) == D else [f"x{j}" for j in range(D)]  # as in summary()
+    names = names if fitted is None else [str(name) for name in fitted]
+    if X is None and required:
+        raise ValueError(f"X must be the points to draw, [N, {D}], got None.")
+    if X is None:
+        return _View(names, None, None)
+    known = X if fitted is not None else np.asarray(X)
+    return _View(names, np.asarray(X, dtype=float), np.asarray(model.predict(known)))
+
+
+def _chosen(features: Any, names: list[str], sizes: range) -> list[int]:
+    """Find the features by index or name, as many as `sizes` allows."""
+    if len(names) < sizes[0]:
+        raise ValueError(
+            f"model must have at least {sizes[0]} features for this plot, got {len(names)}. "
+            "Use plot_density."
+        )
+    several = isinstance(features, Iterable) and not isinstance(features, str)
+    chosen = [_feature(feature, names) for feature in (features if several else [features])]
+    if len(chosen) not in sizes:
+        wanted = " to ".join(map(str, sorted({sizes[0], sizes[-1]})))
+        raise ValueError(f"features must name {wanted} features, got {len(chosen)}: {features!r}.")
+    if len(set(chosen)) < len(chosen):
+        raise ValueError(f"features must differ from each other, got {features!r}.")
+    return chosen
+
+
+def _feature(feature: Any, names: list[str]) -> int:
+    D = len(names)
+    if isinstance(feature, str):
+        if feature in names:
+            return names.index(feature)
+        close = difflib.get_close_matches(feature, names, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"features must be among {names}, got {feature!r}.{hint}")
+    if isinstance(feature, bool) or not isinstance(feature, numbers.Integral):
+        raise TypeError(f"features must be indices or names, got {feature!r}.")
+    if not -D <= feature < D:
+        raise ValueError(f"features must be indices from 0 to {D - 1}, got {feature}.")
+    return int(feature) % D
+
+
+def _numbers(name: str, value: Any, low: float, high: float) -> np.ndarray:
+    try:
+        found = np.unique(np.asarray(value, dtype=float))
+    except (TypeError, ValueError):
+        found = np.empty(0)
+    if not found.size or not np.all((found > low) & (found < high)):
+        raise ValueError(
+            f"{name} must be one number or several between {low} and {high}, got {value!r}."
+        )
+    return found
+
+
+def _axes(ax: Any, height: float = 3.6) -> Axes:
+    if ax is None:
+        return plt.subplots(figsize=(5.0, height), layout="constrained")[1]
+    if not isinstance(ax, Axes) or ax.name != "rectilinear":
+        kind = f"{ax.name} axes" if isinstance(ax, Axes) else type(ax).__name__
+        raise TypeError(
+            f"ax must be one ordinary matplotlib Axes, got {kind}. "
+            "Pass what plt.subplots() gives, or one entry of it if it is an array."
+        )
+    return ax
+
+
+def _square(axes: Any, F: int) -> np.ndarray:
+    if axes is None:
+        size = (1.6 + 1.4 * F, 1.2 + 1.2 * F)
+        return plt.subplots(F, F, figsize=size, layout="constrained")[1]
+    if np.shape(axes) != (F, F):
+        raise ValueError(
+            f"axes must be an array of {F} x {F} matplotlib Axes, got shape {np.shape(axes)}."
+        )
+    for ax in np.ravel(axes):
+        _axes(ax)
+    return np.asarray(axes)

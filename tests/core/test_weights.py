@@ -1,0 +1,746 @@
+"""Weight priors: one contract for the table, then each against quadrature, scipy, enumeration."""
+
+import itertools
+import json
+import math
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from scipy import integrate, special, stats
+
+from bayesgmm.core.weights import (
+    WEIGHT_PRIORS,
+    Dirichlet,
+    FiniteMixture,
+    PitmanYor,
+    StickBreaking,
+    log_eppf,
+    n_components_prior,
+    prior_n_clusters,
+)
+
+REFERENCE = json.loads(
+    (Path(__file__).parents[1] / "reference" / "prior_kplus.json").read_text(encoding="utf-8")
+)
+
+
+@pytest.fixture(autouse=True)
+def double_precision():
+    with jax.enable_x64(True):
+        yield
+
+
+def close(found, expected, rtol=1e-10, atol=1e-12):
+    np.testing.assert_allclose(np.asarray(found), np.asarray(expected), rtol=rtol, atol=atol)
+
+
+# Compiled once for each kind of prior and each shape: compilation is what takes time here.
+
+
+@jax.jit
+def describe(prior, counts):
+    posterior = prior.update(counts)
+    return {
+        "posterior": posterior,
+        "mode": posterior.mode(),
+        "log_mean": posterior.log_mean(),
+        "expected_log": posterior.expected_log(),
+        "kl": posterior.kl(prior),
+        "log_evidence": prior.log_evidence(counts),
+    }
+
+
+kl = jax.jit(lambda posterior, prior: posterior.kl(prior))
+evidence_each = jax.jit(jax.vmap(lambda prior, counts: prior.log_evidence(counts), (None, 0)))
+draw_each = jax.jit(lambda prior, keys: jax.vmap(prior.draw)(keys))
+READINGS = ("mode", "log_mean", "expected_log")
+
+
+def draws_of(prior, seed=0):
+    return np.asarray(draw_each(prior, jr.split(jr.key(seed), 20_000)))
+
+
+def assert_mean(draws, expected, z=4.5):
+    """Means of independent draws within z standard errors (two-sided p = 7e-6 each)."""
+    error = np.std(draws, axis=0) / math.sqrt(len(draws))
+    assert np.all(np.abs(draws.mean(0) - expected) <= z * error + 1e-12)
+
+
+def label_vectors(n, K):
+    return np.array(list(itertools.product(range(K), repeat=n)))
+
+
+def counts_of(labels, T):
+    return (np.asarray(labels)[..., None] == np.arange(T)).sum(-2).astype(float)
+
+
+def set_partitions(n):
+    """All partitions of n points as labels in order of first appearance."""
+    vectors = [(0,)]
+    for _ in range(n - 1):
+        vectors = [v + (k,) for v in vectors for k in range(max(v) + 2)]
+    return np.array(vectors)
+
+
+# ------------------------------------------------------------------------- one contract for all
+
+
+def check_weight_prior(name):
+    def build(alpha, dtype=jnp.float64):
+        return WEIGHT_PRIORS[name](alpha=jnp.asarray(alpha, dtype), K=3)
+
+    prior, counts = build(0.7), jnp.array([5.0, 0.0, 2.0])
+    check_update(prior)
+    check_evidence(prior, counts)
+    check_readings(describe(prior, counts))
+    check_agreement(prior)
+    check_transforms(build, counts)
+    check_dtype(build)
+
+
+def check_update(prior):
+    first, second = jnp.array([1.0, 0.0, 4.0]), jnp.array([2.0, 3.0, 1.0])
+    once = prior.update(first + second)
+    twice = prior.update(first).update(second)
+    assert type(once) is type(prior)
+    assert [leaf.shape for leaf in once] == [leaf.shape for leaf in prior]
+    for left, right in zip(once, twice, strict=True):
+        close(left, right)
+
+
+def check_evidence(prior, counts):
+    """Evidence = E_q[log likelihood] - KL(q || p) at the exact posterior; and it sums to one."""
+    found = describe(prior, counts)
+    expected = np.where(counts > 0, counts * found["expected_log"], 0).sum()
+    close(found["log_evidence"], expected - found["kl"])
+    close(kl(prior, prior), 0)
+    assert found["kl"] > 0
+    vectors = counts_of(label_vectors(3, 3), 3)
+    close(np.exp(evidence_each(prior, vectors)).sum(), 1)
+    more = jnp.array([1.0, 2.0, 0.0])  # the chain rule
+    total = found["log_evidence"] + describe(found["posterior"], more)["log_evidence"]
+    close(describe(prior, counts + more)["log_evidence"], total)
+
+
+def check_readings(found):
+    draws = draws_of(found["posterior"])
+    for reading in (found["mode"], found["log_mean"], draws):
+        assert not np.isnan(reading).any()
+        close(np.exp(reading).sum(-1), np.ones(reading.shape[:-1]))
+    expected, mean = np.asarray(found["expected_log"]), np.exp(found["log_mean"])
+    assert np.all(np.exp(expected) <= mean)  # Jensen
+    assert_mean(np.exp(draws), mean)
+    finite = np.isfinite(expected)
+    assert finite[[0, 2]].all()  # the occupied ones
+    assert_mean(draws[:, finite], expected[finite])
+
+
+def check_agreement(prior):
+    """With many points the three readings are the observed proportions."""
+    counts = np.array([5e7, 2e7, 3e7])
+    found = describe(prior, counts)
+    for name in READINGS:
+        close(found[name], np.log(counts / counts.sum()), rtol=1e-5)
+
+
+def check_transforms(build, counts):
+    """Under jit, vmap and grad at once; slopes against central differences."""
+    occupied = np.asarray(counts) > 0
+
+    def loss(alpha):
+        found = describe.__wrapped__(build(alpha), counts)
+        readings = sum(found[name][occupied].sum() for name in READINGS)
+        return readings + found["posterior"].kl(build(2 * alpha)) + found["log_evidence"]
+
+    h = 1e-5
+    alphas = jnp.array([0.7, 1.3])[:, None] + h * jnp.array([-1.0, 0.0, 1.0])
+    values, slopes = jax.jit(jax.vmap(jax.value_and_grad(loss)))(alphas.ravel())
+    values, slopes = values.reshape(2, 3), slopes.reshape(2, 3)
+    close(slopes[:, 1], (values[:, 2] - values[:, 0]) / (2 * h), rtol=1e-6)
+    found = describe(build(0.7), counts)
+    alone = sum(found[name][occupied].sum() for name in READINGS) + found["log_evidence"]
+    close(values[0, 1], alone + kl(found["posterior"], build(1.4)))
+
+
+def check_dtype(build):
+    for dtype in (jnp.float32, jnp.float64):
+
+        def everything(key, counts, dtype=dtype):
+            prior = build(0.7, dtype)
+            return describe.__wrapped__(prior, counts), prior.draw(key)
+
+        shapes = jax.eval_shape(everything, jr.key(0), jax.ShapeDtypeStruct((3,), dtype))
+        assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype(dtype)}
+
+
+@pytest.mark.parametrize("name", WEIGHT_PRIORS)
+def test_contract(name):
+    check_weight_prior(name)
+
+
+def test_table_names_scikit_learns_two():
+    assert {"dirichlet_distribution", "dirichlet_process"} <= set(WEIGHT_PRIORS)
+
+
+# -------------------------------------------------------------------------------------- Dirichlet
+
+
+def test_dirichlet_density_is_scipys():
+    concentration, weights = np.array([0.6, 2.5, 1.0, 4.0]), np.array([0.1, 0.4, 0.2, 0.3])
+    found = Dirichlet(jnp.array(concentration)).log_density(jnp.log(weights))
+    close(found, stats.dirichlet.logpdf(weights, concentration))
+
+
+def test_dirichlet_density_of_an_absent_component():
+    flat = Dirichlet(jnp.array([1.0, 1.0, 1.0]))
+    absent = jnp.log(jnp.array([0.6, 0.4, 0.0]))
+    close(flat.log_density(absent), math.log(2))  # 0 * inf is 0
+    assert Dirichlet(jnp.array([1.0, 1.0, 2.0])).log_density(absent) == -jnp.inf
+    padded = Dirichlet(jnp.array([3.0, 2.0, 0.0]))
+    close(padded.log_density(absent), stats.beta.logpdf(0.6, 3, 2))
+    assert padded.log_density(jnp.log(jnp.array([0.5, 0.4, 0.1]))) == -jnp.inf
+    assert np.isfinite(jax.grad(lambda c: Dirichlet(c).log_density(absent))(jnp.ones(3))).all()
+
+
+def test_dirichlet_expectations_by_quadrature():
+    concentration = np.array([0.5, 2.0, 3.5])
+    posterior = Dirichlet(jnp.array(concentration))
+    for k, (a, b) in enumerate(zip(concentration, 6.0 - concentration, strict=True)):
+        density = stats.beta(a, b)  # over log w: that of w itself is unbounded at 0
+
+        def integrand(u, density=density):
+            return u * density.pdf(np.exp(u)) * np.exp(u)
+
+        value, _ = integrate.quad(integrand, -80.0, -1e-12, limit=200, epsabs=1e-12)
+        close(posterior.expected_log()[k], value, rtol=1e-8)
+    close(jnp.exp(posterior.log_mean()), stats.dirichlet.mean(concentration))
+
+
+def test_dirichlet_kl_by_quadrature():
+    here, there = np.array([3.2, 2.4, 4.1]), np.array([1.5, 2.0, 1.2])
+    node, weight = np.polynomial.legendre.leggauss(60)
+    x, y = np.meshgrid((node + 1) / 2, (node + 1) / 2)
+    points = np.stack([x, (1 - x) * y, (1 - x) * (1 - y)]).reshape(3, -1)
+    cells = (np.outer(weight, weight) / 4 * (1 - x)).ravel()
+    log_here = stats.dirichlet.logpdf(points, here)
+    value = cells @ (np.exp(log_here) * (log_here - stats.dirichlet.logpdf(points, there)))
+    close(Dirichlet(jnp.array(here)).kl(Dirichlet(jnp.array(there))), value, rtol=1e-7)
+
+
+def test_dirichlet_variances_of_draws():
+    concentration = np.array([0.3, 1.0, 2.7])
+    weights = np.exp(draws_of(Dirichlet(jnp.array(concentration))))
+    assert_mean((weights - concentration / 4) ** 2, stats.dirichlet.var(concentration))
+
+
+def test_slopes_of_dirichlet_draws():
+    """Draws move with the concentration, and stay on the simplex: sum of w dlog(w) is 0."""
+
+    def move(concentration):
+        draw = Dirichlet(concentration).draw(jr.key(0))
+        return draw, draw
+
+    slopes, draw = jax.jit(jax.jacfwd(move, has_aux=True))(jnp.array([0.5, 0.0, 1.5]))
+    present = np.array([0, 2])
+    slopes, weights = np.asarray(slopes)[np.ix_(present, present)], np.exp(draw)[present]
+    assert np.all(np.diag(slopes) > 0)
+    close(weights @ slopes, 0)
+
+
+def test_dirichlet_mode_maximizes_the_density():
+    concentration = np.array([3.0, 1.5, 6.0])
+    posterior = Dirichlet(jnp.array(concentration))
+    mode = np.exp(posterior.mode())
+    others = np.random.default_rng(0).dirichlet(20 * mode, size=500).T
+    best = stats.dirichlet.logpdf(mode / mode.sum(), concentration)
+    assert np.all(best >= stats.dirichlet.logpdf(others, concentration))
+    close((concentration - 1) / mode, np.full(3, 7.5))  # one multiplier for all: stationary
+
+
+def test_dirichlet_mode_is_maximum_likelihood_at_one_and_prunes_below():
+    flat = Dirichlet.symmetric(1.0, 3).update(jnp.array([6.0, 0.0, 2.0]))
+    close(jnp.exp(flat.mode()), [0.75, 0.0, 0.25])
+    assert flat.mode()[1] == -jnp.inf
+    sparse = Dirichlet.symmetric(0.2, 3).update(jnp.array([6.0, 0.5, 2.0]))
+    close(jnp.exp(sparse.mode()), np.array([5.2, 0, 1.2]) / 6.4)
+    close(jnp.exp(Dirichlet(jnp.array([0.2, 0.6])).mode()), [0.25, 0.75])  # none: the mean
+
+
+def test_tiny_concentrations_keep_their_digits():
+    draws = draws_of(Dirichlet(jnp.array([1e-6, 1e-6, 0.0])))
+    assert draws[:, :2].min() < -1e6  # exp() of it would be 0
+    assert not np.isnan(draws).any() and np.isfinite(draws[:, :2]).all()
+    close(np.exp(draws).sum(-1), np.ones(len(draws)))
+    # -a log Gamma(a) is Exponential(1) as a -> 0, and so is the gap between two of them
+    assert_mean(-1e-6 * draws[:, :2].min(-1, keepdims=True), 1.0)
+
+
+def test_absent_components_leave_no_trace():
+    present, keep, gone = [0.5, 2.0, 3.0], np.array([0, 2, 3]), np.array([1, 4])
+    counts, wide = jnp.array([4.0, 0.0, 1.0]), jnp.array([4.0, 0.0, 0.0, 1.0, 0.0])
+    padded = Dirichlet(jnp.array([0.5, 0.0, 2.0, 3.0, 0.0]))
+    small, found = describe(Dirichlet(jnp.array(present)), counts), describe(padded, wide)
+    for name in READINGS:
+        close(found[name][keep], small[name])
+        assert np.all(found[name][gone] == -np.inf)
+    close(found["kl"], small["kl"])
+    close(found["log_evidence"], small["log_evidence"])
+    assert describe(padded, wide.at[1].add(1))["log_evidence"] == -jnp.inf
+    assert kl(padded, Dirichlet(jnp.ones(5))) == jnp.inf
+    assert kl(Dirichlet(jnp.ones(5)), padded) == jnp.inf
+    draws = draws_of(Dirichlet(jnp.array([0.5, 0.0, 2.0])))
+    assert np.all(draws[:, 1] == -np.inf)
+    assert_mean(np.exp(draws), [0.2, 0.0, 0.8])
+
+
+def test_gradients_with_absent_components_are_finite():
+    counts = jnp.array([4.0, 0.0, 2.0])
+
+    def loss(concentration):
+        found = describe.__wrapped__(Dirichlet(concentration), counts)
+        readings = sum(found[name][::2].sum() for name in READINGS)
+        return readings + found["kl"] + found["log_evidence"]
+
+    assert np.isfinite(jax.jit(jax.grad(loss))(jnp.array([0.5, 0.0, 1.5]))).all()
+
+
+def test_nothing_present_is_absent_and_not_nan():
+    found = describe(Dirichlet(jnp.zeros(3)), jnp.zeros(3))
+    for name in READINGS:
+        assert np.all(np.asarray(found[name]) == -np.inf)
+    assert np.all(draws_of(Dirichlet(jnp.zeros(3))) == -np.inf)
+    assert found["kl"] == 0 and found["log_evidence"] == 0
+
+
+# --------------------------------------------------------------------------------- stick breaking
+
+
+def test_dirichlet_is_stick_breaking():
+    """Sticks Beta(c_k, c_{k+1} + ...) make a Dirichlet: every reading but the mode agrees."""
+    here, there = np.array([0.5, 2.0, 1.2]), np.array([1.0, 1.5, 2.0])
+
+    def as_sticks(c):
+        return StickBreaking(jnp.array([[c[0], c[1] + c[2]], [c[1], c[2]], [c[2], 0.0]]))
+
+    counts = jnp.array([3.0, 0.0, 2.5])
+    sticks, dirichlet = describe(as_sticks(here), counts), describe(Dirichlet(here), counts)
+    for name in ("log_mean", "expected_log", "kl", "log_evidence"):
+        close(sticks[name], dirichlet[name])
+    close(kl(as_sticks(here), as_sticks(there)), kl(Dirichlet(here), Dirichlet(there)))
+    weights = np.exp(draws_of(as_sticks(here)))
+    assert_mean(weights, stats.dirichlet.mean(here))
+    assert_mean((weights - here / here.sum()) ** 2, stats.dirichlet.var(here))
+
+
+@pytest.mark.parametrize("truncated", [True, False])
+def test_sticks_of_a_pitman_yor_process(truncated):
+    d, alpha = 0.25, 0.5
+    prior = StickBreaking.pitman_yor(d, alpha, 3, truncated)
+    last = 0.0 if truncated else alpha + 3 * d
+    close(prior.sticks, [[0.75, alpha + d], [0.75, alpha + 2 * d], [0.75, last]])
+    found = describe(prior, jnp.array([4.0, 0.0, 2.0]))
+    close(found["posterior"].sticks, [[4.75, 2.75], [0.75, 3.0], [2.75, last]])
+    total = np.exp(found["log_mean"]).sum()
+    left = 1 - np.prod([1.0, 1.0, 2.75 / (2.75 + last)])  # share that the last stick leaves
+    beyond = np.prod([2.75 / 7.5, 3.0 / 3.75]) * left
+    close(total, 1 - beyond)
+
+
+def test_untruncated_sticks_are_scikit_learns():
+    """Expectations as BayesianGaussianMixture computes them, digamma by digamma."""
+    counts, alpha = np.array([4.0, 2.0, 1.0]), 0.3
+    a, b = 1 + counts, alpha + np.array([3.0, 1.0, 0.0])
+    passed = special.digamma(b) - special.digamma(a + b)
+    expected = special.digamma(a) - special.digamma(a + b) + np.append(0, np.cumsum(passed)[:-1])
+    prior = StickBreaking.dirichlet_process(alpha, 3, truncated=False)
+    close(describe(prior, jnp.array(counts))["expected_log"], expected)
+
+
+def test_mode_of_sticks():
+    prior = StickBreaking.dirichlet_process(3.0, 3)
+    log_v = np.log([5 / 10, 2 / 5, 1.0])  # a - 1 = n_k and b - 1 = alpha - 1 + later points
+    found = describe(prior, jnp.array([5.0, 2.0, 1.0]))
+    close(found["mode"], log_v + np.log([1, 0.5, 0.5 * 0.6]))
+    flat = describe(StickBreaking.dirichlet_process(1.0, 3), jnp.array([6.0, 2.0, 0.0]))
+    close(np.exp(flat["mode"]), [0.75, 0.25, 0])  # maximum likelihood
+
+
+def test_padded_and_absent_sticks():
+    prior = StickBreaking.pitman_yor(0.25, 1.0, 3)
+    absent = jnp.array([[0.0, 1.0]])
+    padded = StickBreaking(jnp.concatenate([prior.sticks[:1], absent, prior.sticks[1:], absent]))
+    counts, wide = jnp.array([3.0, 1.0, 2.0]), jnp.array([3.0, 0.0, 1.0, 2.0, 0.0])
+    small, found = describe(prior, counts), describe(padded, wide)
+    keep, gone = np.array([0, 2, 3]), np.array([1, 4])
+    for name in READINGS:
+        close(found[name][keep], small[name])
+        assert np.all(found[name][gone] == -np.inf)
+    close(found["kl"], small["kl"])
+    close(found["log_evidence"], small["log_evidence"])
+    draws = draws_of(StickBreaking(jnp.array([[2.0, 1.0], [0.0, 1.0], [1.0, 0.0]])))
+    assert np.all(draws[:, 1] == -np.inf)
+    assert_mean(np.exp(draws), [2 / 3, 0, 1 / 3])
+
+    def loss(sticks):
+        found = describe.__wrapped__(StickBreaking(sticks), wide)
+        readings = sum(found[name][keep].sum() for name in READINGS)
+        return readings + found["kl"] + found["log_evidence"]
+
+    assert np.isfinite(jax.jit(jax.grad(loss))(padded.sticks)).all()
+
+
+# Exact evidence of six points on a line, x, by enumeration of every vector of labels: the Normal
+# with m0 = 0, k0 = 0.1, a0 = 2, b0 = 1 as component prior. (K, weights, log evidence.)
+POINTS = np.array([-2.1, -1.9, -0.2, 0.1, 2.0, 2.3])
+LABELLED = [
+    (2, "dirichlet", (1.0,), -14.48095272147),
+    (2, "dirichlet", (0.5,), -14.70554034022),
+    (2, "sticks", (0.0, 1.0), -14.48095272147),
+    (2, "sticks", (0.25, 0.5), -14.56777258343),
+    (3, "dirichlet", (1.0,), -13.8776717287),
+    (3, "dirichlet", (1 / 3,), -14.37625529904),
+    (3, "sticks", (0.0, 1.0), -14.01642139319),
+    (3, "sticks", (0.25, 0.5), -14.11755823327),
+]
+
+
+def log_marginal(x, k0=0.1, a0=2.0, b0=1.0):
+    """Normal points with a Normal-inverse-Gamma prior of mean 0, integrated out."""
+    n, k, a = len(x), k0 + len(x), a0 + len(x) / 2
+    b = b0 + 0.5 * (np.sum(x**2) - np.sum(x) ** 2 / k)
+    scale = special.gammaln(a) - special.gammaln(a0) + a0 * np.log(b0) - a * np.log(b)
+    return scale + 0.5 * np.log(k0 / k) - n / 2 * np.log(2 * np.pi) if n else 0.0
+
+
+def log_likelihoods(vectors):
+    return np.array([sum(log_marginal(POINTS[z == k]) for k in range(max(z) + 1)) for z in vectors])
+
+
+@pytest.mark.parametrize("K, kind, parameters, log_evidence", LABELLED)
+def test_evidence_by_enumeration_of_labels(K, kind, parameters, log_evidence):
+    make = {"dirichlet": Dirichlet.symmetric, "sticks": StickBreaking.pitman_yor}[kind]
+    prior = make(*parameters, K)
+    vectors = label_vectors(6, K)
+    log_prior = evidence_each(prior, counts_of(vectors, K))
+    close(special.logsumexp(np.asarray(log_prior) + log_likelihoods(vectors)), log_evidence)
+
+
+# ------------------------------------------------------------------ finite mixtures and partitions
+
+MIXTURES = {  # K_prior, then gamma (static) or alpha (dynamic)
+    "mfm_poisson1_gamma1": (("poisson", 1.0), "static", 1.0),
+    "mfm_geometric0.1_gamma1": (("geometric", 0.1), "static", 1.0),
+    "mfm_geometric0.5_gamma0.5": (("geometric", 0.5), "static", 0.5),
+    "mfm_uniform30_gamma1": (("uniform", 30), "static", 1.0),
+    "mfm_bnb143_gamma1": (("bnb", 1, 4, 3), "static", 1.0),
+    "mfm_bnb143_dynamic_alpha1": (("bnb", 1, 4, 3), "dynamic", 1.0),
+    "mfm_poisson1_dynamic_alpha0.5": (("poisson", 1.0), "dynamic", 0.5),
+    "finite_K3_gamma1": ([0, 0, 1], "static", 1.0),
+    "finite_K3_gamma1/3": ([0, 0, 1], "static", 1 / 3),
+    "finite_K2_gamma1": ([0, 1], "static", 1.0),
+    "finite_K10_gamma0.1": ([0] * 9 + [1], "static", 0.1),
+}
+PROCESSES = {
+    "dp_alpha0.5": (0.5, 0.0),
+    "dp_alpha1": (1.0, 0.0),
+    "dp_alpha3": (3.0, 0.0),
+    "py_d0.25_theta0.5": (0.5, 0.25),
+}
+# Log evidence of POINTS by enumeration of all 203 partitions, and E[K | x] of the mixtures.
+EVIDENCE = {
+    "dp_alpha0.5": (-14.32543565968, None),
+    "dp_alpha1": (-13.86033950178, None),
+    "dp_alpha3": (-13.26756061529, None),
+    "py_d0.25_theta0.5": (-13.84561147615, None),
+    "mfm_poisson1_gamma1": (-14.4648396511, 2.707070648385),
+    "mfm_geometric0.1_gamma1": (-13.34135303099, 13.4904423192),
+    "mfm_geometric0.5_gamma0.5": (-14.72385653792, 3.175062164005),
+    "mfm_uniform30_gamma1": (-13.09208537801, 17.61674599866),
+    "mfm_bnb143_gamma1": (-14.57325937678, 3.827957082862),
+    "mfm_bnb143_dynamic_alpha1": (-14.98024339473, 3.08319414236),
+    "mfm_poisson1_dynamic_alpha0.5": (-15.08695400096, 2.371996269995),
+    "finite_K3_gamma1": (-13.8776717287, 3.0),
+    "finite_K3_gamma1/3": (-14.37625529904, 3.0),
+    "finite_K2_gamma1": (-14.48095272147, 2.0),
+    "finite_K10_gamma0.1": (-13.99890568931, 10.0),
+}
+
+
+def partition_prior(name):
+    if name in PROCESSES:
+        return PitmanYor(*map(jnp.asarray, PROCESSES[name]))
+    return with_numbers(*MIXTURES[name])
+
+
+def with_numbers(probability, form, concentration):
+    """A mixture in six slots, up to 2000 components: one shape for all."""
+    return getattr(FiniteMixture, form)(concentration, n_components_prior(probability, 2000), 6)
+
+
+eppf_each = jax.jit(jax.vmap(log_eppf, in_axes=(None, 0)))
+numbers = jax.jit(lambda prior, counts: prior.update(counts).log_n_components())
+numbers_each = jax.jit(jax.vmap(numbers, in_axes=(None, 0)))
+log_vn = jax.jit(lambda prior, n, t: prior.log_vn(n, t))
+n_clusters = jax.jit(prior_n_clusters, static_argnums=(1, 2))
+
+
+@pytest.mark.parametrize("name", [*PROCESSES, *MIXTURES])
+def test_eppf_sums_to_one_over_all_partitions(name):
+    prior = partition_prior(name)
+    sizes = [set_partitions(n) for n in range(1, 7)]
+    counts = np.concatenate([counts_of(vectors, 6) for vectors in sizes])
+    probability = np.split(
+        np.exp(eppf_each(prior, counts)), np.cumsum([len(v) for v in sizes])[:-1]
+    )
+    close([p.sum() for p in probability], np.ones(6))
+    by_number = np.bincount(sizes[-1].max(1), probability[-1], minlength=6)
+    close(n_clusters(prior, 6, None), by_number)
+
+
+@pytest.mark.parametrize("name", EVIDENCE)
+def test_evidence_by_enumeration_of_partitions(name):
+    prior, (log_evidence, mean_K) = partition_prior(name), EVIDENCE[name]
+    vectors = set_partitions(6)
+    counts = counts_of(vectors, 6)
+    log_joint = np.asarray(eppf_each(prior, counts)) + log_likelihoods(vectors)
+    close(special.logsumexp(log_joint), log_evidence)
+    if mean_K is not None:
+        p = np.exp(numbers_each(prior, counts))
+        close(p.sum(1), np.isfinite(log_joint))  # nothing where there are more clusters than K
+        mean = p @ np.arange(1, p.shape[1] + 1)
+        close(special.softmax(log_joint) @ mean, mean_K, rtol=1e-9)
+
+
+@pytest.mark.parametrize("n", [8, 82, 272])
+@pytest.mark.parametrize("name", [*PROCESSES, *MIXTURES])
+def test_prior_n_clusters_against_the_reference(name, n):
+    found = np.asarray(n_clusters(partition_prior(name), n, None))
+    expected = REFERENCE["n"][str(n)][name]
+    for t, probability in expected.items():
+        assert abs(found[int(t) - 1] - probability) < 1e-9
+    assert abs(found.sum() - 1) < 1e-9
+    close(n_clusters(partition_prior(name), n, 5), found[:5])
+
+
+@pytest.mark.parametrize("name", REFERENCE["log_Vn"])
+def test_log_vn_against_the_reference(name):
+    prior = partition_prior(name)
+    for n, expected in REFERENCE["log_Vn"][name].items():
+        found = log_vn(prior, int(n), np.arange(1, 13))[: len(expected)]
+        assert list(expected) == [str(t) for t in range(1, len(expected) + 1)]
+        close(found, list(expected.values()), rtol=0, atol=1e-9)
+
+
+def test_log_vn_makes_the_eppf():
+    gamma = 0.5
+    prior = partition_prior("mfm_geometric0.5_gamma0.5")
+    counts = np.array([4.0, 3.0, 1.0, 0.0, 0.0, 0.0])
+    blocks = special.gammaln(counts[:3] + gamma) - special.gammaln(gamma)
+    expected = log_vn(prior, 8, np.arange(1, 13))[2] + blocks.sum()
+    close(eppf_each(prior, counts[None]), [expected])
+
+
+@pytest.mark.parametrize("alpha, discount", [(0.7, 0.0), (1.5, 0.3), (-0.1, 0.3)])
+def test_eppf_of_a_process_is_its_urn(alpha, discount):
+    labels, total = [0, 0, 1, 0, 2, 1, 3], 0.0
+    for i, label in enumerate(labels):
+        before = labels[:i]
+        size, t = before.count(label), len(set(before))
+        mass = size - discount if size else (alpha + t * discount if t else alpha + i)
+        total += math.log(mass / (alpha + i)) if i else 0.0
+    process = PitmanYor(jnp.asarray(alpha), jnp.asarray(discount))
+    close(eppf_each(process, jnp.array([[3.0, 2.0, 0.0, 1.0, 1.0, 0.0]])), [total])
+
+
+def test_impossible_partitions_have_probability_zero():
+    third = partition_prior("finite_K3_gamma1/3")  # K gamma - K gamma is 0, whatever the rounding
+    assert eppf_each(third, jnp.array([[1.0, 1, 0, 1, 1, 0]])) == -jnp.inf
+    log_p = np.asarray(numbers(third, jnp.array([1.0, 0, 0, 1, 0, 1])))
+    assert np.flatnonzero(np.isfinite(log_p)).tolist() == [2] and log_p[2] == 0
+    assert np.all(np.isneginf(numbers(third, jnp.ones(6))))
+
+
+def test_mean_number_of_clusters_of_a_dirichlet_process():
+    p = n_clusters(PitmanYor(jnp.asarray(2.5)), 50, None)
+    close(p @ np.arange(1, 51), (2.5 / (2.5 + np.arange(50))).sum())
+    assert n_clusters(PitmanYor(jnp.asarray(2.5)), 1, None).tolist() == [1.0]
+
+
+def test_predictive_weights_are_ratios_of_the_eppf():
+    """Chain rule: an old cluster's expected weight, and that of all free slots for a new one."""
+    for name in ("mfm_bnb143_dynamic_alpha1", "mfm_geometric0.1_gamma1"):
+        prior, counts = partition_prior(name), np.array([0, 0, 0, 4.0, 2.0, 0])
+        mean = np.exp(describe(prior, counts)["log_mean"])
+        log_p = np.asarray(eppf_each(prior, np.vstack([counts, counts + np.eye(6)])))
+        ratios = np.exp(log_p[1:] - log_p[0])
+        close(mean[3:5], ratios[3:5])
+        close(mean[[0, 1, 2, 5]].sum(), ratios[0])
+
+
+def brute_mixture(log_prior, concentration, counts, T):
+    """Log p(K, counts) by definition: K random slots of T, then the Dirichlet-multinomial."""
+    occupied = counts[counts > 0]
+    log_p = np.full(len(log_prior), -np.inf)
+    for K, a in enumerate(concentration, start=1):
+        if K >= len(occupied):
+            places = math.comb(T - len(occupied), K - len(occupied)) / math.comb(T, K)
+            shapes = np.append(occupied, np.zeros(K - len(occupied))) + a
+            log_p[K - 1] = log_prior[K - 1] + math.log(places)
+            log_p[K - 1] += log_beta(shapes) - log_beta(np.full(K, a))
+    return log_p
+
+
+def log_beta(shapes):
+    return special.gammaln(shapes).sum() - special.gammaln(shapes.sum())
+
+
+def kl_dirichlet(here, there):
+    slope = special.digamma(here) - special.digamma(here.sum())
+    return log_beta(there) - log_beta(here) + ((here - there) * slope).sum()
+
+
+def test_number_of_components_given_counts():
+    p, counts = np.array([0.1, 0.3, 0.2, 0.2, 0.15, 0.05]), np.array([0, 6.0, 0, 0, 1, 3])
+    for form, concentration in (("static", np.full(6, 0.8)), ("dynamic", 0.8 / np.arange(1, 7))):
+        brute = brute_mixture(np.log(p), concentration, counts, 6)
+        prior = with_numbers(p, form, 0.8)
+        close(np.exp(numbers(prior, counts))[:6], special.softmax(brute))
+        close(describe(prior, counts)["log_evidence"], special.logsumexp(brute))
+
+
+def test_kl_of_finite_mixtures_by_definition():
+    """Posterior under one concentration against the prior under another, K by K."""
+    p, counts = np.array([0.1, 0.3, 0.2, 0.2, 0.15, 0.05]), np.array([0, 4.0, 0, 2.0, 0, 0])
+    posterior = describe(with_numbers(p, "dynamic", 1.5), counts)["posterior"]
+    q = special.softmax(brute_mixture(np.log(p), 1.5 / np.arange(1, 7), counts, 6))
+    expected = 0.0
+    for K in range(2, 7):
+        shapes = np.append([4.0, 2.0], np.zeros(K - 2)) + 1.5 / K
+        places = math.log(math.comb(6, K) / math.comb(4, K - 2))
+        weights = kl_dirichlet(shapes, np.full(K, 0.6))
+        expected += q[K - 1] * (math.log(q[K - 1] / p[K - 1]) + places + weights)
+    close(kl(posterior, with_numbers(p, "static", 0.6)), expected)
+
+
+def in_three_slots(probability, gamma, counts):
+    """Posterior of a static mixture, of the shape that the contract has compiled."""
+    prior = FiniteMixture.static(gamma, n_components_prior(probability, 200), 3)
+    return describe(prior, np.asarray(counts))
+
+
+def test_draws_of_a_finite_mixture():
+    found = in_three_slots([0.2, 0.5, 0.3], 0.7, [0.0, 5.0, 0.0])
+    draws = draws_of(found["posterior"])
+    K = np.isfinite(draws).sum(1)  # absent: log weight -inf
+    p = np.exp(found["posterior"].log_n_components())[:3]
+    assert_mean(K[:, None] == np.arange(1, 4), p)
+    assert np.all(np.isfinite(draws[:, 0]) == (K >= 2))  # free slots fill from the first
+    weight, total = np.exp(draws[:, 1]), 5 + 0.7 * K
+    assert_mean((weight - 5.7 / total)[:, None], 0.0)
+    assert_mean((weight**2 - 5.7 * 6.7 / (total * (total + 1)))[:, None], 0.0)
+
+
+def test_mode_of_a_finite_mixture():
+    fixed = in_three_slots([0, 0, 1], 2.0, [5.0, 0.0, 2.0])
+    close(np.exp(fixed["mode"]), [6 / 10, 1 / 10, 3 / 10])
+    flat = in_three_slots([0.4, 0.3, 0.2, 0.1], 1.0, [0.0, 5.0, 3.0])
+    close(np.exp(flat["mode"]), [0, 5 / 8, 3 / 8])
+    empty = in_three_slots([0.6, 0.4], 1.0, np.zeros(3))
+    close(np.exp(empty["mode"]), [1, 0, 0])  # K = 1
+
+
+def test_fixed_number_of_components_is_a_dirichlet():
+    counts = jnp.array([3.0, 0.0, 1.0])
+    mixture = describe(FiniteMixture.fixed(0.4, 3), counts)
+    dirichlet = describe(Dirichlet.symmetric(0.4, 3), counts)
+    for name in (*READINGS, "kl", "log_evidence"):
+        close(mixture[name], dirichlet[name])
+
+
+def test_components_beyond_the_slots():
+    """Five in three slots: the last free slot holds the rest; with none free it is left out."""
+    five = [0, 0, 0, 0, 1]
+    close(np.exp(in_three_slots(five, 0.5, np.zeros(3))["log_mean"]), [0.2, 0.2, 0.6])
+    found = in_three_slots(five, 0.5, [4.0, 0.0, 0.0])
+    close(np.exp(found["log_mean"]), np.array([4.5, 0.5, 1.5]) / 6.5)
+    assert_mean(np.exp(draws_of(found["posterior"])), np.exp(found["log_mean"]))
+    full = in_three_slots(five, 0.5, [4.0, 1.0, 2.0])
+    close(np.exp(full["log_mean"]), np.array([4.5, 1.5, 2.5]) / 9.5)
+    draws = np.exp(draws_of(full["posterior"]))
+    assert_mean(draws, np.exp(full["log_mean"]))
+    assert np.all(draws.sum(1) < 1)
+    roomy = describe(with_numbers(five, "static", 0.5), np.array([4.0, 0, 0, 0, 0, 0]))
+    close(roomy["expected_log"][0], found["expected_log"][0])
+    assert np.all(np.isneginf(roomy["expected_log"][5:]))
+
+
+draw_given = jax.jit(jax.vmap(PitmanYor.draw, (None, 0, None)))
+
+
+@pytest.mark.parametrize("alpha, discount", [(1.2, 0.0), (0.8, 0.3), (-0.1, 0.3)])
+def test_weights_of_a_process_given_a_partition(alpha, discount):
+    process = PitmanYor(jnp.asarray(alpha), jnp.asarray(discount))
+    counts = jnp.array([0.0, 6.0, 0.0, 0.0, 2.0, 0.0])
+    draws = np.exp(draw_given(process, jr.split(jr.key(5), 20_000), counts))
+    close(draws.sum(1), np.ones(20_000))
+    total, rest = 8 + alpha, alpha + 2 * discount
+    shapes = np.array([6 - discount, 2 - discount, rest])
+    groups = np.stack([draws[:, 1], draws[:, 4], np.delete(draws, [1, 4], 1).sum(1)], 1)
+    assert_mean(groups, shapes / total)
+    assert_mean((groups - shapes / total) ** 2, stats.dirichlet.var(shapes))
+    kept, broken = 1 - discount, rest + discount * np.arange(1, 4)
+    v = kept / (kept + broken)  # of the free slots 0, 2, 3; slot 5 takes what is left
+    free = rest / total * np.append(v, 1) * np.append(1, np.cumprod(1 - v))
+    assert_mean(draws[:, [0, 2, 3, 5]], free)
+
+
+def test_weights_of_a_process_at_the_ends():
+    process = PitmanYor(jnp.asarray(-0.1), jnp.asarray(0.3))
+    keys = jr.split(jr.key(0), 20_000)
+    sticks = StickBreaking.pitman_yor(0.3, -0.1, 6)  # no points: the prior's own sticks
+    assert_mean(np.exp(draw_given(process, keys, jnp.zeros(6))), np.exp(sticks.log_mean()))
+    full = np.exp(draw_given(process, keys, jnp.array([3.0, 1, 1, 1, 1, 1])))
+    assert_mean(full, (np.array([3.0, 1, 1, 1, 1, 1]) - 0.3) / 7.9)
+    assert np.all(full.sum(1) < 1)
+
+
+# ----------------------------------------------------------------------- priors on the number of K
+
+
+@pytest.mark.parametrize(
+    "prior, law",
+    [
+        (("poisson", 3.0), stats.poisson(3.0, loc=1)),
+        (("geometric", 0.3), stats.geom(0.3)),
+        (("uniform", 30), stats.randint(1, 31)),
+        (("bnb", 1, 4, 3), stats.betanbinom(1, 4, 3, loc=1)),
+        (("bnb", 2, 5, 1.5), stats.betanbinom(2, 5, 1.5, loc=1)),
+    ],
+    ids=str,
+)
+def test_priors_on_the_number_of_components(prior, law):
+    log_p = law.logpmf(np.arange(1, 61))
+    close(n_components_prior(prior, 60), log_p - special.logsumexp(log_p), rtol=1e-9)
+
+
+def test_a_vector_of_probabilities():
+    close(jnp.exp(n_components_prior([1, 3], 4)), [0.25, 0.75, 0, 0])
+    close(jnp.exp(n_components_prior(np.array([0.0, 0.5, 0.5]), 2)), [0, 1])
+
+
+def test_unknown_prior_names_what_there_is():
+    with pytest.raises(ValueError, match=r"one of 'poisson', .*'bnb'; got 'binomial'"):
+        n_components_prior(("binomial", 0.5))
+
+
+def test_float32_outside_the_scope():
+    exact = in_three_slots(("bnb", 1, 4, 3), 0.5, [30.0, 0, 12])
+    with jax.enable_x64(False):
+        found = in_three_slots(("bnb", 1, 4, 3), 0.5, np.float32([30, 0, 12]))
+        assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {jnp.dtype("float32")}
+        for name in (*READINGS, "kl", "log_evidence"):
+            close(found[name], exact[name], rtol=2e-4)
