@@ -346,7 +346,7 @@ def plot_objective(model: BaseEstimator, *, ax: Axes | None = None) -> Axes:
     kept = int(model.best_restart_)
     for r, run in enumerate(runs):
         _draw_run(ax, run, kept=r == kept)
-    _crop(ax, np.concatenate(runs))
+    _crop(ax, [run for run in runs if run.size])
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="iteration", ylabel="objective (lower bound)")
     handles = [Line2D([], [], **_run_style(True), label=f"restart {kept}, kept")]
@@ -595,10 +595,11 @@ def _draw_run(ax: Axes, run: np.ndarray, kept: bool) -> None:
     ax.plot(np.arange(run.size) + 1, run, **_run_style(kept), **end)
 
 
-def _crop(ax: Axes, values: np.ndarray) -> None:
-    """Leave out the lowest tenth of the values where it would flatten the rest."""
-    lowest, low, high = np.quantile(values, [0, 0.1, 1])
-    if high - lowest > 3 * (high - low) > 0:
+def _crop(ax: Axes, runs: Sequence[np.ndarray]) -> None:
+    """Leave out the lowest third of the values, but no end of a run, if they flatten the rest."""
+    lowest, third, high = np.quantile(np.concatenate(runs), [0, 0.35, 1])
+    low = min(third, *(run[-1] for run in runs))
+    if high - lowest > 10 * (high - low) > 0:
         ax.set_ylim(*_padded(low, high))
 
 

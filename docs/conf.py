@@ -22,7 +22,6 @@ extensions = [
     "myst_nb",
 ]
 exclude_patterns = ["_build", "**.ipynb_checkpoints"]
-suppress_warnings = ["toc.empty_glob"]  # there may be no notebook yet
 highlight_language = "none"
 
 html_theme = "furo"
@@ -43,14 +42,30 @@ autodoc_typehints = "none"  # the docstrings say types and shapes
 numpydoc_show_class_members = False  # autodoc lists them
 
 
-# --- the notebooks lie beside this folder: a copy goes where Sphinx looks for pages
+# --- the notebooks lie beside this folder: copies go where Sphinx looks for pages
+
+
+def toctree(names):
+    """The reStructuredText lines of a table of contents."""
+    return [".. toctree::", "   :maxdepth: 1", "", *(f"   {name}" for name in names)]
 
 
 def copy_notebooks():
-    shutil.rmtree(HERE / "notebooks", ignore_errors=True)
-    (HERE / "notebooks").mkdir()
-    for notebook in sorted((HERE.parent / "notebooks").glob("*.ipynb")):
-        shutil.copy(notebook, HERE / "notebooks")
+    folder = HERE / "notebooks"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    notebooks = sorted((HERE.parent / "notebooks").glob("*.ipynb"))
+    for notebook in notebooks:
+        shutil.copy(notebook, folder)
+    lines = [
+        "Notebooks",
+        "=========",
+        "",
+        "Each was run, from its top, when these pages were made.",
+        "",
+    ]
+    lines += toctree([notebook.stem for notebook in notebooks])
+    (folder / "index.rst").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 # --- the reference: a page a public module, generated from its __all__
@@ -96,10 +111,8 @@ def write_reference():
     for module in modules:
         name = module.__name__
         (folder / f"{name}.rst").write_text(page(module, name), encoding="utf-8")
-    toctree = [".. toctree::", "   :maxdepth: 1", ""]
-    toctree += [f"   {module.__name__}" for module in modules]
-    text = page(package, "Reference") + "\n".join(toctree) + "\n"
-    (folder / "index.rst").write_text(text, encoding="utf-8")
+    lines = [page(package, "Reference"), *toctree([module.__name__ for module in modules])]
+    (folder / "index.rst").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def skip_foreign(app, what, name, value, skip, options):

@@ -617,12 +617,20 @@ def test_objective_of_every_restart(faithful, ax):
     assert legend_labels(ax) == [f"restart {kept}, kept", "other restarts"]
 
 
-def test_first_iterations_do_not_flatten_the_rest(faithful, ax):
-    run = np.append([-1e8], -4 + np.linspace(-0.5, 0, 30))
-    model = altered(faithful[0], restart_lower_bounds_=[run], best_restart_=0)
+@pytest.mark.parametrize("length", [4, 30])
+def test_first_iterations_do_not_flatten_the_rest(length, faithful, ax):
+    rise = -4 + np.linspace(-0.5, 0, length)
+    runs = [np.append(-1e8, rise), np.append(-3e8, rise - 1)]
+    model = altered(faithful[0], restart_lower_bounds_=runs, best_restart_=0)
     plots.plot_objective(model, ax=ax)
     low, high = ax.get_ylim()
-    assert -5 < low < -4.4 and -4 < high < -3.9
+    assert -5.6 < low < -5 and -4 < high < -3.9
+
+
+def test_whole_course_is_shown_where_it_is_not_flat(faithful, ax):
+    run = np.array([-4.5, -4.2, -4.1, -4.05])
+    plots.plot_objective(altered(faithful[0], restart_lower_bounds_=[run], best_restart_=0), ax=ax)
+    assert ax.get_ylim()[0] < -4.5
     assert legend_labels(ax) == ["restart 0, kept"]
 
 

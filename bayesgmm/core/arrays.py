@@ -10,7 +10,7 @@ import numpy as np
 Array = jax.Array
 Key = jax.Array
 
-UNROLLED = 6
+UNROLLED = 3
 """Up to this many features, triangular algebra is written out: it compiles and starts faster."""
 
 

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jax.scipy.special import digamma, gammaln
 
 from bayesgmm.core.arrays import (
@@ -78,17 +79,27 @@ def _dimension(family: Covariance, D: int) -> int:
     return 1 if family.axis_aligned else D
 
 
-def flat_prior(family: Covariance, K: int, D: int, dtype: Any = None) -> Hyperparameters:
-    """The improper prior under which the mode is the maximum likelihood estimate."""
+def flat_prior(family: Covariance, K: int, D: int, dtype: Any = np.float64) -> Hyperparameters:
+    """The improper prior under which the mode is the maximum likelihood estimate.
+
+    Parameters
+    ----------
+    family : Covariance
+    K, D : int
+    dtype : numpy dtype, default float64
+
+    Returns
+    -------
+    Hyperparameters
+        NumPy arrays: constants, that cost no dispatch.
+    """
     shared, columns = family.n_shared(K, D)
-    p = _dimension(family, D)
     groups = 1 if family.pooled else K
-    dof = jnp.full(groups, -(p + 1.0) - shared * columns, dtype)
+    dof = np.full(groups, -(_dimension(family, D) + 1.0) - shared * columns, dtype)
     tail = (1,) if family.isotropic else (D,) if family.axis_aligned else (D, D)
-    components = NormalInverseWishart(
-        jnp.zeros((K, D), dtype), jnp.zeros(K, dtype), dof, jnp.zeros((groups, *tail), dtype)
-    )
-    return Hyperparameters(Dirichlet(jnp.ones(K, dtype)), components)
+    scale = np.zeros((groups, *tail), dtype)
+    components = NormalInverseWishart(np.zeros((K, D), dtype), np.zeros(K, dtype), dof, scale)
+    return Hyperparameters(Dirichlet(np.ones(K, dtype)), components)
 
 
 def update(

@@ -210,8 +210,7 @@ class StickBreaking(NamedTuple):
             Whether v_K = 1, so that the weights sum to one. Otherwise what the K sticks leave
             belongs to components that are not held (scikit-learn's form).
         """
-        discount, alpha = _floating(discount), _floating(alpha)
-        k = jnp.arange(1, K + 1)
+        k = jnp.arange(1, K + 1, dtype=jnp.result_type(1.0, alpha, discount))
         left = jnp.where(truncated & (k == K), 0, alpha + k * discount)
         return cls(jnp.stack([jnp.full_like(left, 1 - discount), left], -1))
 
@@ -305,14 +304,14 @@ class FiniteMixture(NamedTuple):
     @classmethod
     def static(cls, gamma: Array | float, log_prior: Array, T: int) -> Self:
         """Weights given K ~ Dirichlet(gamma, ..., gamma), in T slots."""
-        concentration = jnp.broadcast_to(_floating(gamma), log_prior.shape)
+        concentration = jnp.full_like(log_prior, gamma, dtype=jnp.result_type(log_prior, gamma))
         return cls(log_prior, concentration, jnp.zeros(T, concentration.dtype))
 
     @classmethod
     def dynamic(cls, alpha: Array | float, log_prior: Array, T: int) -> Self:
         """Weights given K ~ Dirichlet(alpha / K, ..., alpha / K), in T slots."""
-        concentration = _floating(alpha) / jnp.arange(1, log_prior.size + 1)
-        return cls(log_prior, concentration, jnp.zeros(T, concentration.dtype))
+        prior = cls.static(alpha, log_prior, T)
+        return prior._replace(concentration=prior.concentration / prior._each())
 
     @classmethod
     def fixed(cls, gamma: Array | float, K: int) -> Self:
@@ -330,10 +329,10 @@ class FiniteMixture(NamedTuple):
 
     def mode(self) -> Array:
         """Log weights [T] at the most probable K, and given that K as `Dirichlet.mode` has it."""
-        K = 1 + jnp.argmax(self.log_n_components())
-        gamma, owners = self.concentration[K - 1], self._owners(K)
+        best = jnp.argmax(self.log_n_components())
+        gamma, owners = self.concentration[best], self._owners(best + 1)
         exponents = self._with_outside() + owners * (gamma - 1)
-        return _log_peak(exponents, self._given(K).concentration)[:-1]
+        return _log_peak(exponents, self._with_outside() + owners * gamma)[:-1]
 
     def log_mean(self) -> Array:
         """Log of the expected weights [T], absent components counted as 0."""
@@ -360,7 +359,8 @@ class FiniteMixture(NamedTuple):
 
     def draw_weights(self, key: Key, n_components: Array) -> Array:
         """Log of one draw of the weights [T] given K = `n_components` [] and the counts."""
-        return self._given(n_components).draw(key)[:-1]
+        gamma = self.concentration[n_components - 1]
+        return Dirichlet(self._with_outside() + self._owners(n_components) * gamma).draw(key)[:-1]
 
     def kl(self, prior: "FiniteMixture") -> Array:
         """KL divergence [] from `prior` to this, over K, the slots taken and the weights.
@@ -368,8 +368,8 @@ class FiniteMixture(NamedTuple):
         Both have the same slots, and the slots that `prior` occupies are occupied here too.
         """
         log_q, log_p = self.log_n_components(), prior.log_n_components()
-        K = jnp.arange(1, log_q.size + 1)
-        T, t, was = self.counts.size, (self.counts > 0).sum(), (prior.counts > 0).sum()
+        K = self._each()
+        T, t, was = self.counts.size, self._n_occupied(), prior._n_occupied()
         places = _log_falling(T - was, t - was) - _log_falling(K - was, t - was)
         weights = self._given_each().kl(prior._given_each(self.counts > 0))
         possible = jnp.isfinite(log_q)
@@ -390,18 +390,23 @@ class FiniteMixture(NamedTuple):
         V_n(t) = sum_K p(K) K! / (K - t)! Gamma(gamma K) / Gamma(gamma K + n), so that a partition
         has probability V_n(t) prod_c Gamma(n_c + gamma) / Gamma(gamma) (Miller and Harrison 2018).
         """
-        K = jnp.arange(1, self.log_prior.size + 1)
+        K = self._each()
         terms = self.log_prior - _log_rising(K * self.concentration, n)
         return logsumexp(terms + _log_falling(K, jnp.asarray(t)[..., None]), axis=-1)
 
     def urns(self) -> "Urns":
         """Prior over partitions, an Ewens-Pitman partition for each K."""
-        K = jnp.arange(1, self.log_prior.size + 1)
+        K = self._each()
         return Urns(self.log_prior, -self.concentration, K * self.concentration, K)
 
+    def _each(self) -> Array:
+        return jnp.arange(1, self.log_prior.size + 1, dtype=self.concentration.dtype)
+
+    def _n_occupied(self) -> Array:
+        return (self.counts > 0).sum(dtype=self.counts.dtype)
+
     def _log_labelling(self) -> Array:
-        ways = _log_falling(self.counts.size, (self.counts > 0).sum())
-        return log_eppf(self, self.counts) - ways
+        return log_eppf(self, self.counts) - _log_falling(self.counts.size, self._n_occupied())
 
     def _with_outside(self) -> Array:
         return jnp.pad(self.counts, (0, 1))
@@ -410,26 +415,23 @@ class FiniteMixture(NamedTuple):
         """How many of K [...] components each slot holds, then those without one, [..., T+1]."""
         occupied = self.counts > 0 if occupied is None else occupied
         rank = jnp.cumsum(~occupied)  # of a free slot, from 1
-        spare = jnp.asarray(K)[..., None] - occupied.sum()
+        spare = K[..., None] - occupied.sum()
         over = jnp.maximum(spare - rank[-1], 0)
         free = (rank <= spare) + jnp.where(rank == rank[-1], over, 0)
         outside = jnp.where(rank[-1] > 0, 0, over)
         owners = jnp.concatenate([jnp.where(occupied, 1, free), outside], -1)
         return owners.astype(self.concentration.dtype)
 
-    def _given(self, K: Array, occupied: Array | None = None) -> Dirichlet:
-        """Weights of the slots given K [...], a Dirichlet [..., T+1]; last what has no slot."""
-        gamma = self.concentration[K - 1][..., None]
-        return Dirichlet(self._owners(K, occupied) * gamma + self._with_outside())
-
     def _given_each(self, occupied: Array | None = None) -> Dirichlet:
-        return self._given(jnp.arange(1, self.log_prior.size + 1), occupied)
+        """Weights of the slots for each K, a Dirichlet [Kmax, T+1]; last what has no slot."""
+        owners = self._owners(self._each(), occupied)
+        return Dirichlet(self._with_outside() + owners * self.concentration[:, None])
 
 
 def _log_falling(K: Array | int, t: Array) -> Array:
     """Log of K! / (K - t)!, -inf for t > K."""
-    left = jnp.asarray(K) - t
-    falling = gammaln(_floating(K) + 1) - gammaln(_floating(jnp.maximum(left, 0)) + 1)
+    left = K - t
+    falling = gammaln(_floating(K).astype(left.dtype) + 1) - gammaln(jnp.maximum(left, 0) + 1)
     return jnp.where(left >= 0, falling, -jnp.inf)
 
 
@@ -670,7 +672,8 @@ def _pitman_yor(alpha: Array | float, K: int, discount: Array | float = 0.25) ->
 
 
 def _mfm(alpha: Array | float, K: int, log_prior: Array | None = None) -> FiniteMixture:
-    log_prior = n_components_prior(("bnb", 1, 4, 3)) if log_prior is None else log_prior
+    if log_prior is None:
+        log_prior = n_components_prior(("bnb", 1, 4, 3)).astype(_floating(alpha).dtype)
     return FiniteMixture.dynamic(alpha, log_prior, K)
 
 

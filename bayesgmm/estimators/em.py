@@ -196,7 +196,7 @@ class GaussianMixture(MixtureEstimator):
         threads = n_shards(N, D, K, family.axis_aligned)
         units, shards = self._standardized(kept, family.scaling, threads)
         with float_scope(dtype):
-            prior = jax.tree.map(partial(np.asarray, dtype=dtype), flat_prior(family, K, D))
+            prior = flat_prior(family, K, D, dtype)
             objective = em.Objective(prior, self._ridge(units, dtype))
             if resume:
                 mixtures, previous = self._last(units), self._last_objective + units.log_volume

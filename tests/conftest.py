@@ -1,0 +1,67 @@
+"""What the tests share: double precision, one comparison, mixtures to try things on."""
+
+import jax
+import numpy as np
+import pytest
+
+from bayesgmm.core import Mixture
+
+
+@pytest.fixture
+def x64():
+    """Double precision for the length of a test; the configuration itself stays as it is."""
+    with jax.enable_x64(True):
+        yield
+
+
+def assert_close(found, expected, rtol=1e-10, atol=1e-12):
+    """Arrays, or trees of arrays, equal leaf by leaf; NaN equals nothing."""
+    found, expected = (_leaves(tree) for tree in (found, expected))
+    assert len(found) == len(expected)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=atol, equal_nan=False)
+
+
+def _leaves(tree):
+    leaves = jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, list))
+    return [np.asarray(leaf) for leaf in leaves]
+
+
+def assert_mean(draws, expected, z=4.5):
+    """Means of independent draws [S, ...] within z standard errors (two-sided p = 7e-6 each)."""
+    draws = np.asarray(draws)
+    error = draws.std(0) / np.sqrt(len(draws))
+    assert np.all(np.abs(draws.mean(0) - expected) <= z * error + 1e-12)
+
+
+STORAGES = ("full", "tied", "axis")
+"""How scales may be stored: [K, D, D], [1, D, D] or [K, D]."""
+
+
+def random_mixture(seed, K, D, storage="full", spread=2.0):
+    """A mixture of float64 NumPy arrays, no component tight or flat."""
+    rng = np.random.default_rng(seed)
+    n_scales = 1 if storage == "tied" else K
+    below = np.tril(rng.normal(size=(n_scales, D, D)), -1) * 0.4
+    sd = rng.uniform(0.5, 1.5, size=(n_scales, D))
+    scales = sd if storage == "axis" else below + sd[:, :, None] * np.eye(D)
+    log_weights = np.log(rng.dirichlet(np.full(K, 4.0)))
+    return Mixture(log_weights, spread * rng.normal(size=(K, D)), scales)
+
+
+def with_absent(mixture, at):
+    """The same mixture with one more component, of log weight -inf, put in at place `at`."""
+    log_weights, means, scales = mixture
+    K, D = means.shape
+    if len(scales) == K:
+        scales = np.insert(scales, at, 0.1 * scales[0], axis=0)
+    means = np.insert(means, at, np.full(D, 7.0), axis=0)
+    return Mixture(np.insert(log_weights, at, -np.inf), means, scales)
+
+
+def matrices(mixture):
+    """Covariances [K, D, D], whatever the storage."""
+    scales = np.asarray(mixture.scales)
+    K, D = mixture.means.shape
+    factors = scales[:, :, None] * np.eye(D) if scales.ndim == 2 else scales
+    return np.broadcast_to(factors @ np.swapaxes(factors, 1, 2), (K, D, D))

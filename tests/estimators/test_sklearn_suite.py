@@ -1,0 +1,86 @@
+"""scikit-learn's own tests of GaussianMixture, with only the import changed.
+
+Their source is read from the installed scikit-learn and executed here with ours in the place of
+its class, so that pytest collects them, with their parametrizations, as tests of this file.
+"""
+
+import ast
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sklearn.mixture
+
+from bayesgmm import GaussianMixture
+
+FILES = {
+    "test_gaussian_mixture.py": (
+        ("from sklearn.mixture import GaussianMixture", "from bayesgmm import GaussianMixture"),
+        # scikit-learn's message has the two the wrong way round; ours has not
+        (
+            'f" max value {np.min(weights_bad_range):.5f}, "\n'
+            '        f"min value {np.max(weights_bad_range):.5f}"',
+            'f" max value {np.max(weights_bad_range):.5f}, "\n'
+            '        f"min value {np.min(weights_bad_range):.5f}"',
+        ),
+    ),
+    "test_mixture.py": (
+        (
+            "from sklearn.mixture import BayesianGaussianMixture, GaussianMixture",
+            "from bayesgmm import GaussianMixture",
+        ),
+        ("[GaussianMixture(), BayesianGaussianMixture()]", "[GaussianMixture()]"),
+    ),
+}
+"""File names, and what is replaced in them: everywhere it stands, and it must stand there."""
+
+LEFT_OUT = {
+    # of the private functions of scikit-learn: ours is never called
+    "test_suffstat_sk_full": "private function of scikit-learn",
+    "test_suffstat_sk_tied": "private function of scikit-learn",
+    "test_suffstat_sk_diag": "private function of scikit-learn",
+    "test_gaussian_suffstat_sk_spherical": "private function of scikit-learn",
+    "test_compute_log_det_cholesky": "private function of scikit-learn",
+    "test_gaussian_mixture_log_probabilities": "private function of scikit-learn",
+    "test_gaussian_mixture_precisions_init": "private methods _initialize and _set_parameters",
+    "test_gaussian_mixture_all_init_does_not_estimate_gaussian_parameters": (
+        "counts the calls of a private function of scikit-learn"
+    ),
+    # of arrays that are not NumPy's, which are not offered
+    "test_gaussian_mixture_array_api_compliance": "array API dispatch",
+    "test_gaussian_mixture_raises_where_array_api_not_implemented": "array API dispatch",
+}
+
+
+def altered(name):
+    """The syntax tree of one of scikit-learn's test files, with ours in place of its class."""
+    folder = Path(importlib.util.find_spec("sklearn.mixture.tests").submodule_search_locations[0])
+    source = (folder / name).read_text(encoding="utf-8")
+    for old, new in FILES[name]:
+        assert old in source, f"{name} of scikit-learn {sklearn.__version__} has no {old!r}"
+        source = source.replace(old, new)
+    tree = ast.parse(source, str(folder / name))
+    tree.body = [node for node in tree.body if getattr(node, "name", None) not in LEFT_OUT]
+    return compile(tree, str(folder / name), "exec")
+
+
+for _name in FILES:
+    exec(altered(_name), globals())
+
+
+@pytest.fixture(params=[np.float64, np.float32], ids=["float64", "float32"])
+def global_dtype(request):
+    return request.param
+
+
+@pytest.fixture
+def global_random_seed():
+    return 42
+
+
+def test_it_is_ours_that_was_tested():
+    assert GaussianMixture.__module__ == "bayesgmm.estimators.em"
+    assert not issubclass(GaussianMixture, sklearn.mixture.GaussianMixture)
+    collected = [name for name in globals() if name.startswith("test_")]
+    assert len(collected) > 30 and not set(collected) & set(LEFT_OUT)
