@@ -1,22 +1,28 @@
 """Bayesian Gaussian mixtures: clusters, densities, and how sure of them one may be."""
 
-from importlib.metadata import version as _version
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
-from bayesgmm import core, datasets
-from bayesgmm.estimators.em import GaussianMixture
-
-__version__ = _version("bayesgmm")
+if TYPE_CHECKING:
+    from bayesgmm import core, datasets, plots
+    from bayesgmm.estimators.em import GaussianMixture
 
 __all__ = ["GaussianMixture", "core", "datasets", "plots"]
 
+__version__ = version("bayesgmm")
 
-def __getattr__(name: str):
-    # plots brings matplotlib: loaded when first used
-    if name == "plots":
-        from importlib import import_module
+_HOMES = {"GaussianMixture": "bayesgmm.estimators.em"}
 
-        return import_module("bayesgmm.plots")
-    raise AttributeError(f"module 'bayesgmm' has no attribute {name!r}")
+
+def __getattr__(name: str) -> Any:
+    # Loaded when first used: JAX, scikit-learn and matplotlib take seconds between them.
+    if name not in __all__:
+        raise AttributeError(f"module 'bayesgmm' has no attribute {name!r}")
+    home = import_module(_HOMES.get(name, f"bayesgmm.{name}"))
+    value = getattr(home, name) if name in _HOMES else home
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

@@ -121,55 +121,28 @@ def _add_fit(commands: Any) -> None:
         allow_abbrev=False,
     )
     fit.set_defaults(run=_fit)
-    fit.add_argument(
-        "data",
-        metavar="DATA",
-        help="a bundled data set, or the path of a CSV or Parquet file (./iris for a file of "
-        "that name)",
-    )
-    model = fit.add_argument_group("model")
-    model.add_argument(
-        "-k",
-        "--components",
-        type=_components,
-        default="auto",
-        metavar="K",
-        help="number of components; auto (the default) takes, of 1 to "
-        f"{LARGEST_AUTO}, the number of smallest BIC",
-    )
-    model.add_argument(
-        "--covariance",
-        default="full",
-        metavar="FAMILY",
-        help="covariances of the components (default full); the families are listed below",
-    )
-    model.add_argument(
-        "--columns",
-        type=_names,
-        metavar="A,B,C",
-        help="the columns to use (default: all that are numbers, except constants and row numbers)",
-    )
-    computation = fit.add_argument_group("computation")
-    computation.add_argument(
-        "--seed", type=_seed, default=0, help="seed of the random starts (default 0)"
-    )
-    for option, kind, default, metavar, text in _COMPUTATION:
-        computation.add_argument(
-            option,
-            type=kind,
-            default=default,
-            metavar=metavar,
-            help=f"{text} (default %(default)s)",
-        )
-    output = fit.add_argument_group("output")
-    output.add_argument(
-        "--output", type=Path, metavar="DIR", help="folder to write to (default bayesgmm-NAME)"
-    )
-    output.add_argument("--no-figures", action="store_true", help="write no figures")
-    output.add_argument(
-        "--quiet", action="store_true", help="no notes on stderr, only warnings and errors"
-    )
+    add = fit.add_argument
+    add("data", metavar="DATA", help="a bundled data set, or the path of a CSV or Parquet file")
+    add("--columns", type=_names, metavar="A,B,C", help=_COLUMNS_HELP)
+    add = fit.add_argument_group("model").add_argument
+    add("-k", "--components", type=_components, default="auto", metavar="K", help=_COMPONENTS_HELP)
+    add("--covariance", default="full", metavar="FAMILY", help="see below (default %(default)s)")
+    add = fit.add_argument_group("computation").add_argument
+    for flag, kind, default, metavar, text in _NUMBERS:
+        text += " (default %(default)s)"
+        add(flag, type=kind, default=default, metavar=metavar, help=text)
+    add = fit.add_argument_group("output").add_argument
+    add("--output", type=Path, metavar="DIR", help="folder to write to (default bayesgmm-NAME)")
+    add("--no-figures", action="store_true", help="write no figures")
+    add("--quiet", action="store_true", help="no notes on stderr, only warnings and errors")
 
+
+_COLUMNS_HELP = """\
+    the columns to use (default: all that are numbers, but constants and row numbers)"""
+
+_COMPONENTS_HELP = f"""\
+    number of components; auto (the default) takes the number of smallest BIC, of 1 to
+    {LARGEST_AUTO}, among fits without a cluster of D + 1 points or fewer for D features"""
 
 _FIT_DESCRIPTION = """\
     Fit a Gaussian mixture to the rows of a table by expectation-maximization.
@@ -177,7 +150,10 @@ _FIT_DESCRIPTION = """\
     Prints the clusters (size, mean and standard deviation of each feature), how
     sure the assignment of points to them is, and the points it is least sure of.
     Writes parameters.json, assignments.csv (a row for each row of DATA: its most
-    probable component and the probability of each) and figures as PNG."""
+    probable component and the probability of each) and figures as PNG.
+
+    A file named like a bundled data set is ./faithful; one that ends in .parquet
+    or .pq is read as Parquet, in .tsv or .tab by tabs, any other as CSV."""
 
 _FIT_EPILOG = """\
     examples:
@@ -194,16 +170,9 @@ _FIT_EPILOG = """\
       By name, or by mclust's three letters for volume, shape and orientation:
       Equal, Variable or Identity. E and V are for one feature."""
 
-# A row an option: itself, its type, its default, and words for it.
-_COMPUTATION = (
-    ("--n-init", int, 10, "N", "random starts, of which the best is kept"),
-    ("--max-iter", int, 1000, "N", "most iterations of a start"),
-    ("--tol", float, 1e-6, "GAIN", "stop at less than this gain in mean log density"),
-    ("--ridge", float, 1e-6, "SHARE", "added to variances, as a share of each feature's variance"),
-)
-
 # What the estimator calls it, and what the command line does.
 _SPOKEN = {
+    "Input X": "DATA",
     "n_components": "--components",
     "covariance_type": "--covariance",
     "n_init": "--n-init",
@@ -233,6 +202,10 @@ def _seed(text: str) -> int:
     return _whole(text, 0, 2**32 - 1, f"an integer from 0 to {2**32 - 1}")
 
 
+def _positive(text: str) -> int:
+    return _whole(text, 1, math.inf, "an integer of at least 1")
+
+
 def _whole(text: str, low: float, high: float, expected: str) -> int:
     try:
         value = int(text)
@@ -250,6 +223,16 @@ def _names(text: str) -> list[str]:
             f"must be names of columns with commas between them, each once, got {text!r}"
         )
     return names
+
+
+# A row an option: itself, its type, its default, and words for it.
+_NUMBERS = (
+    ("--seed", _seed, 0, "SEED", "seed of the random starts"),
+    ("--n-init", _positive, 10, "N", "random starts, of which the best is kept"),
+    ("--max-iter", _positive, 1000, "N", "most iterations of a start"),
+    ("--tol", float, 1e-6, "GAIN", "stop at less than this gain in mean log density"),
+    ("--ridge", float, 1e-6, "SHARE", "added to variances, as a share of each feature's variance"),
+)
 
 
 # ---- what is said -------------------------------------------------------------------------------
@@ -291,9 +274,10 @@ def _read(source: str) -> "tuple[str, pd.DataFrame]":
     path = Path(source)
     if not path.is_file():
         kind = "is a folder, not a file" if path.is_dir() else "is neither a file nor a data set"
+        files = [str(file) for file in path.parent.glob(f"*{path.suffix}") if path.suffix]
         raise CommandError(
             f"{source!r} {kind}. The bundled data sets are {listed(DATASETS)}."
-            f"{hint(DATASETS, source.lower())}"
+            f"{hint([*DATASETS, *files], source)}"
         )
     try:
         table = _READERS.get(path.suffix.lower(), _read_csv)(path)
@@ -304,7 +288,7 @@ def _read(source: str) -> "tuple[str, pd.DataFrame]":
         ) from error
     except (OSError, ValueError) as error:  # pandas' and pyarrow's errors of format are ValueErrors
         raise CommandError(f"cannot read {source!r}: {' '.join(str(error).split())}") from error
-    return path.name.split(".")[0], table
+    return re.sub(r"\.(csv|tsv|tab|txt|parquet|pq)(\.\w+)?$", "", path.name, flags=re.I), table
 
 
 def _read_csv(path: Path, separator: str = ",") -> "pd.DataFrame":
@@ -324,7 +308,8 @@ def _read_tabs(path: Path) -> "pd.DataFrame":
 def _read_parquet(path: Path) -> "pd.DataFrame":
     import pandas as pd
 
-    return pd.read_parquet(path, engine="pyarrow")
+    table = pd.read_parquet(path, engine="pyarrow")
+    return table.reset_index() if table.index.nlevels > 1 else table
 
 
 _READERS: dict[str, Callable] = {
@@ -341,6 +326,12 @@ def _select(table: "pd.DataFrame", columns: list[str] | None, note: Callable) ->
     table = table.set_axis([str(name) for name in table.columns], axis=1)
     if not len(table):
         raise CommandError("DATA has no rows.")
+    if all(re.fullmatch(r"[-+]?\.?\d[\d.eE+-]*", name) for name in table.columns):
+        warnings.warn(
+            f"the columns are called {', '.join(table.columns[:LISTED])}: if DATA begins without a "
+            "line of names, its first row was taken for one",
+            stacklevel=2,
+        )
     chosen = _numeric(table, note) if columns is None else _named(table, columns)
     _check_complete(chosen)
     return chosen.astype(float)
@@ -402,21 +393,37 @@ def _check_complete(table: "pd.DataFrame") -> None:
     ]
     more = f" and {len(bad) - LISTED} more" if len(bad) > LISTED else ""
     raise CommandError(
-        f"values are missing in {len(bad)} of {len(table)} rows, counted from 0: "
+        f"values are missing in {len(bad)} of {len(table)} rows{_counted(table)}: "
         f"{'; '.join(places)}{more}. Missing values are not modelled: drop or impute them, or "
         "choose complete columns with --columns."
     )
+
+
+def _counted(table: "pd.DataFrame") -> str:
+    import pandas as pd
+
+    return " (the first is row 0)" if isinstance(table.index, pd.RangeIndex) else ""
 
 
 # ---- bayesgmm fit -------------------------------------------------------------------------------
 
 
 class Trial(NamedTuple):
-    """What ``--components auto`` compares; None where the fit was singular."""
+    """A fit that ``--components auto`` compares with others.
+
+    Attributes
+    ----------
+    n_components : int
+    log_likelihood, bic : float or None
+        None where the fit was singular.
+    verdict : str
+        Why it is out of the running; empty if it is not.
+    """
 
     n_components: int
-    log_likelihood: float | None
-    bic: float | None
+    log_likelihood: float | None = None
+    bic: float | None = None
+    verdict: str = "singular"
 
 
 class Fitted(NamedTuple):
@@ -473,9 +480,12 @@ def _model(
     X: "pd.DataFrame", arguments: argparse.Namespace, note: Callable
 ) -> tuple[Any, list[Trial]]:
     """The fitted mixture, and the trials by which its number of components was chosen."""
+    from tqdm import tqdm
+
     from bayesgmm.estimators.em import GaussianMixture
 
     N, D = X.shape
+    size = f"{_count(N, 'row')}, {_count(D, 'feature')}"
     settings = {
         "covariance_type": arguments.covariance,
         "tol": arguments.tol,
@@ -485,39 +495,56 @@ def _model(
         "random_state": arguments.seed,
     }
     if arguments.components is not None:
-        note(f"fitting {N} rows, {D} features")
+        note(f"fitting {size}")
         return GaussianMixture(arguments.components, **settings).fit(X), []
     largest = max(1, min(LARGEST_AUTO, N // (D + 1)))  # D + 1 points to a full covariance
-    note(f"fitting {N} rows, {D} features with 1 to {largest} components")
-    fits = list(_try_all(X, [GaussianMixture(K, **settings) for K in range(1, largest + 1)]))
-    model, trial = min(fits, key=lambda fit: math.inf if fit[1].bic is None else fit[1].bic)
-    if trial.n_components == largest > 1:
+    note(f"fitting {size} with 1 to {largest} components")
+    models = [GaussianMixture(K, **settings) for K in range(1, largest + 1)]
+    bar = tqdm(models, desc="components", leave=False, disable=arguments.quiet or None)
+    fits = [_try(model, X) for model in bar]  # a bar on terminals only
+    model, kept = min((fit for fit in fits if not fit[1].verdict), key=lambda fit: fit[1].bic)
+    if kept.n_components == largest > 1:
         note(f"BIC is smallest for the most components tried; for more than {largest} use -k")
     return model, [trial for _, trial in fits]
 
 
-def _try_all(X: "pd.DataFrame", models: list) -> Iterator[tuple[Any, Trial]]:
-    """Fit each; a singular fit of several components is no candidate, of one it is an error."""
-    from tqdm import tqdm
-
+def _try(model: Any, X: "pd.DataFrame") -> tuple[Any, Trial]:
+    """Fit; a singular fit of several components is no candidate, of one it is an error."""
     from bayesgmm.estimators.em import SINGULAR
 
-    for model in tqdm(models, desc="components", leave=False, disable=None):  # on terminals only
-        K = model.n_components
-        try:
-            yield model.fit(X), Trial(K, model.lower_bound_ * len(X), model.bic(X))
-        except ValueError as error:
-            if K == 1 or str(error) != SINGULAR:
-                raise
-            yield model, Trial(K, None, None)
+    K = model.n_components
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            model.fit(X)
+    except ValueError as error:
+        if K == 1 or str(error) != SINGULAR:
+            raise
+        return model, Trial(K)
+    for warning in caught:
+        warnings.warn(f"{K} components: {warning.message}", warning.category, stacklevel=2)
+    log_likelihood = model.lower_bound_ * len(X)
+    return model, Trial(K, log_likelihood, model.bic(X), _verdict(model, X.shape))
+
+
+def _verdict(model: Any, shape: tuple[int, int]) -> str:
+    """Why the likelihood of a fit should not be believed, if so.
+
+    A covariance of its own fits D + 1 points or fewer as closely as the ridge lets it: such a
+    component is a spike of the likelihood, and its BIC means nothing.
+    """
+    N, D = shape
+    fewest = model.weights_.min() * N
+    if model.n_components == 1 or FAMILIES[model.covariance_type].pooled or fewest > D + 1:
+        return ""
+    return f"out: a cluster of {fewest:.1f} points"
 
 
 def _assignments(model: Any, X: "pd.DataFrame") -> "pd.DataFrame":
     import pandas as pd
 
     names = [f"probability_{k}" for k in range(model.n_components_)]
+    labels = pd.Series(model.labels_, name="label", index=X.index)
     probabilities = pd.DataFrame(model.predict_proba(X), columns=names, index=X.index)
-    labels = pd.Series(model.predict(X), name="label", index=X.index)
     return pd.concat([labels, probabilities, model.uncertainty(X)], axis=1)
 
 
@@ -536,34 +563,30 @@ def _report(fitted: Fitted) -> Iterator[str]:
 
 def _heading(fitted: Fitted) -> str:
     model, (N, D) = fitted.model, fitted.X.shape
-    features = f"{D} feature{'s' * (D > 1)}: {', '.join(fitted.X.columns)}"
+    points = f"{_count(N, 'point')}, {_count(D, 'feature')}: {', '.join(fitted.X.columns)}"
     ended = "converged" if model.converged_ else "NOT converged"
-    K = model.n_components_
     return "\n".join(
         [
-            fill(f"{fitted.name}: {N} points, {features}", WIDTH, subsequent_indent="  "),
-            f"Gaussian mixture of {K} component{'s' * (K > 1)}, covariance "
-            f"{model.covariance_type}, fitted by EM",
+            fill(f"{fitted.name}: {points}", WIDTH, subsequent_indent="  "),
+            f"Gaussian mixture of {_count(model.n_components_, 'component')}, "
+            f"{model.covariance_type} covariance, fitted by EM",
             f"log likelihood {model.lower_bound_ * N:.3f}, BIC {model.bic(fitted.X):.3f}, "
-            f"{ended} in {model.n_iter_} iterations",
+            f"{ended} in {_count(model.n_iter_, 'iteration')}",
         ]
     )
 
 
 def _trials(fitted: Fitted) -> str:
-    kept = fitted.model.n_components_
-    rows = [
-        [
-            f"{trial.n_components}",
-            "singular" if trial.bic is None else f"{trial.log_likelihood:.3f}",
-            "" if trial.bic is None else f"{trial.bic:.3f}",
-            "kept" if trial.n_components == kept else "",
-        ]
-        for trial in fitted.trials
-    ]
-    header = ["components", "log likelihood", "BIC", ""]
-    title = "Number of components, by the smallest BIC"
-    return "\n".join([title, *_lines(list(zip(header, *rows, strict=True)))])
+    rows = [["components", "log likelihood", "BIC"]]
+    verdicts = [""]
+    for trial in fitted.trials:
+        numbers = (trial.log_likelihood, trial.bic)
+        rows.append([str(trial.n_components), *("-" if x is None else f"{x:.3f}" for x in numbers)])
+        kept = trial.n_components == fitted.model.n_components_
+        verdicts.append("kept" if kept else trial.verdict)
+    lines = _lines(list(zip(*rows, strict=True)))
+    lines = [f"{line}  {verdict}".rstrip() for line, verdict in zip(lines, verdicts, strict=True)]
+    return "\n".join(["Number of components, by the smallest BIC", *lines])
 
 
 def _clusters(fitted: Fitted) -> str:
@@ -617,6 +640,10 @@ def _least_certain(fitted: Fitted) -> str:
         "clusters with their probabilities"
     )
     return "\n".join([title, *_lines(columns)])
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _small(value: float) -> str:
@@ -710,77 +737,66 @@ def _parameters(fitted: Fitted) -> dict[str, Any]:
 
 
 class _Picture(NamedTuple):
-    """A figure: its file, whether a model has it, its size in inches, and who draws it."""
+    """A figure: its file, whether D features and K components have it, and who draws it."""
 
     file: str
-    wanted: Callable[[Any], bool]
-    size: Callable[[int], tuple[float, float]]  # of the number of features
-    draw: Callable[[Any, "pd.DataFrame", "Figure"], Any]
-
-
-def _draw(fitted: Fitted, folder: Path, note: Callable) -> Iterator[str]:
-    """Draw and name every figure; no display is asked for, for pyplot has no part in it."""
-    from matplotlib.figure import Figure
-
-    if fitted.model.n_features_in_ > PAIRED:
-        shown = ", ".join(fitted.X.columns[:PAIRED])
-        note(f"pairs.png shows the first {PAIRED} features: {shown}")
-    for picture in _PICTURES:
-        if picture.wanted(fitted.model):
-            size = picture.size(fitted.model.n_features_in_)
-            figure = Figure(figsize=size, layout="constrained")
-            picture.draw(fitted.model, fitted.X, figure)
-            figure.savefig(folder / picture.file, dpi=150)
-            yield picture.file
-
-
-def _draw_density(model: Any, X: "pd.DataFrame", figure: "Figure") -> None:
-    from bayesgmm import plots
-
-    plots.plot_density(model, X, ax=figure.subplots())
-
-
-def _draw_components(model: Any, X: "pd.DataFrame", figure: "Figure") -> None:
-    from bayesgmm import plots
-
-    plots.plot_components(model, X, ax=figure.subplots())
-
-
-def _draw_pairs(model: Any, X: "pd.DataFrame", figure: "Figure") -> None:
-    from bayesgmm import plots
-
-    features = range(min(X.shape[1], PAIRED))
-    axes = figure.subplots(len(features), len(features))
-    plots.plot_pairs(model, X, features=features, axes=axes)
-
-
-def _draw_uncertainty(model: Any, X: "pd.DataFrame", figure: "Figure") -> None:
-    from bayesgmm import plots
-
-    plots.plot_uncertainty(model, X, ax=figure.subplots())
-
-
-def _draw_objective(model: Any, X: "pd.DataFrame", figure: "Figure") -> None:
-    from bayesgmm import plots
-
-    plots.plot_objective(model, ax=figure.subplots())
-
-
-def _one(D: int) -> tuple[float, float]:
-    return 5.0, 3.6
-
-
-def _all_pairs(D: int) -> tuple[float, float]:
-    return 1.6 + 1.4 * min(D, PAIRED), 1.2 + 1.2 * min(D, PAIRED)
+    wanted: Callable[[int, int], bool]
+    draw: Callable[[Any, Any, Any, "Figure"], Any]  # of plots, model, X and the figure
+    size: Callable[[int], tuple[float, float]] = lambda D: (5.0, 3.6)  # in inches
 
 
 _PICTURES = (
-    _Picture("components.png", lambda model: model.n_features_in_ == 1, _one, _draw_density),
-    _Picture("components.png", lambda model: model.n_features_in_ > 1, _one, _draw_components),
-    _Picture("pairs.png", lambda model: model.n_features_in_ > 2, _all_pairs, _draw_pairs),
-    _Picture("uncertainty.png", lambda model: model.n_components_ > 1, _one, _draw_uncertainty),
-    _Picture("objective.png", lambda model: model.n_iter_ > 0, _one, _draw_objective),
+    _Picture(
+        "components.png",
+        lambda D, K: D == 1,
+        lambda plots, model, X, figure: plots.plot_density(model, X, ax=figure.subplots()),
+    ),
+    _Picture(
+        "components.png",
+        lambda D, K: D > 1,
+        lambda plots, model, X, figure: plots.plot_components(model, X, ax=figure.subplots()),
+    ),
+    _Picture(
+        "uncertainty.png",
+        lambda D, K: K > 1,
+        lambda plots, model, X, figure: plots.plot_uncertainty(model, X, ax=figure.subplots()),
+        lambda D: (5.0, 3.6 if D == 1 else 4.4),
+    ),
+    _Picture(
+        "pairs.png",
+        lambda D, K: D > 2,
+        lambda plots, model, X, figure: plots.plot_pairs(model, X, **_pairs(X, figure)),
+        lambda D: (1.6 + 1.4 * min(D, PAIRED), 1.2 + 1.2 * min(D, PAIRED)),
+    ),
+    _Picture(
+        "objective.png",
+        lambda D, K: True,
+        lambda plots, model, X, figure: plots.plot_objective(model, ax=figure.subplots()),
+    ),
 )
+
+
+def _pairs(X: "pd.DataFrame", figure: "Figure") -> dict[str, Any]:
+    F = min(X.shape[1], PAIRED)
+    return {"features": range(F), "axes": figure.subplots(F, F)}
+
+
+def _draw(fitted: Fitted, folder: Path, note: Callable) -> Iterator[str]:
+    """Draw and name every figure, without pyplot, so that no display is asked for."""
+    from matplotlib.figure import Figure
+
+    from bayesgmm import plots
+
+    D, K = fitted.X.shape[1], fitted.model.n_components_
+    if D > PAIRED:
+        shown = ", ".join(fitted.X.columns[:PAIRED])
+        note(f"pairs.png shows the first {PAIRED} features: {shown}")
+    for picture in _PICTURES:
+        if picture.wanted(D, K):
+            figure = Figure(figsize=picture.size(D), layout="constrained")
+            picture.draw(plots, fitted.model, fitted.X, figure)
+            figure.savefig(folder / picture.file, dpi=150)
+            yield picture.file
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def log_joint(points: Array, mixture: Mixture) -> Array:
     >>> point = jnp.array([[0.5]])
     >>> slope = jax.grad(lambda x: log_density(x, mixture)[0])(point)
     >>> round(float(slope[0, 0]), 3)  # close to the first component: about -(0.5 - 0)
-    -0.473
+    -0.47
     >>> by_parameter = jax.grad(lambda m: log_density(point, m)[0])(mixture)
     >>> round(float(by_parameter.means[0, 0]), 3)
     0.496

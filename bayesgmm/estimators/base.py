@@ -1,6 +1,6 @@
 """What the estimators share: points in, parameters out, and asking a fitted mixture."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -20,7 +20,16 @@ from bayesgmm.estimators.checks import (
     hint,
     listed,
 )
-from bayesgmm.estimators.points import evaluate, log_proba, logsumexp, standard_data, to_user
+from bayesgmm.estimators.points import (
+    doubt,
+    entropy,
+    evaluate,
+    logsumexp,
+    most_probable,
+    proba,
+    standard_data,
+    to_user,
+)
 
 
 class Entered(NamedTuple):
@@ -45,6 +54,8 @@ class Entered(NamedTuple):
 
 class MixtureEstimator(DensityMixin, BaseEstimator):
     """Base of the estimators: a fitted one has weights_, means_, covariances_ and all below."""
+
+    _plug_in: Any  # the class of a mixture without uncertainty of its own; set where it is defined
 
     # --- the way in
 
@@ -110,13 +121,13 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         sign = np.where(np.diagonal(upper, axis1=1, axis2=2) < 0, -1, 1).astype(upper.dtype)
         return np.swapaxes(upper * sign[:, :, None], 1, 2)
 
-    def _log_joint(self, X: np.ndarray) -> np.ndarray:
-        """Log joint of checked points, [N, K] in their dtype."""
+    def _read(self, X: np.ndarray, *read: Callable) -> tuple[np.ndarray, ...]:
+        """What each of `read` makes of the log joint [N, K] of checked points."""
         mixture = self.mixture_
         axis_aligned = FAMILIES[self.covariance_type].axis_aligned
         if axis_aligned:
             mixture = mixture._replace(scales=np.diagonal(mixture.scales, axis1=1, axis2=2))
-        return evaluate(X, mixture, axis_aligned)
+        return evaluate(X, mixture, axis_aligned, *read)
 
     # --- what can be asked
 
@@ -132,7 +143,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         ndarray [N] of int
         """
         check_is_fitted(self)
-        return self._log_joint(self._enter(X, reset=False).X).argmax(axis=1)
+        return self._read(self._enter(X, reset=False).X, most_probable)[0]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probability of each component given each point (the responsibilities).
@@ -147,7 +158,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
             Rows sum to one.
         """
         check_is_fitted(self)
-        return np.exp(log_proba(self._log_joint(self._enter(X, reset=False).X)))
+        return self._read(self._enter(X, reset=False).X, proba)[0]
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Log density of the mixture at each point, in nats.
@@ -161,7 +172,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         ndarray [N]
         """
         check_is_fitted(self)
-        return logsumexp(self._log_joint(self._enter(X, reset=False).X))
+        return self._read(self._enter(X, reset=False).X, logsumexp)[0]
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Mean log density of the points, in nats.
@@ -179,7 +190,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X, weight = self._enter(X, sample_weight, reset=False)
-        return float(np.average(logsumexp(self._log_joint(X)), weights=weight))
+        return float(np.average(self._read(X, logsumexp)[0], weights=weight))
 
     def uncertainty(self, X: Any) -> Any:
         """How unsure the assignment of each point is.
@@ -206,14 +217,8 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         """
         import pandas as pd
 
-        logs = log_proba(self._log_joint(self._enter(X, reset=False).X))
-        proba = np.exp(logs)
-        best = proba.argmax(axis=1)
-        others = proba.copy()  # summed rather than subtracted from one: right when it is tiny
-        others[np.arange(len(best)), best] = 0.0
-        with np.errstate(invalid="ignore"):
-            entropy = -np.where(proba > 0, proba * logs, 0.0).sum(axis=1)
-        columns = {"uncertainty": others.sum(axis=1), "entropy": entropy}
+        found = self._read(self._enter(X, reset=False).X, doubt, entropy)
+        columns = dict(zip(("uncertainty", "entropy"), found, strict=True))
         return pd.DataFrame(columns, index=getattr(X, "index", None))
 
     def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -330,11 +335,9 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         return self._sub_mixture(found, [j for j in range(D) if j not in index])
 
     def _sub_mixture(self, mixture: Mixture, index: Sequence[int]) -> Any:
-        from bayesgmm.estimators.em import GaussianMixture
-
         names = getattr(self, "feature_names_in_", None)
         weights = np.exp(mixture.log_weights)
-        return GaussianMixture.from_parameters(
+        return self._plug_in.from_parameters(
             weights / weights.sum(),
             mixture.means,
             mixture.scales @ np.swapaxes(mixture.scales, 1, 2),

@@ -27,7 +27,7 @@ from bayesgmm.estimators.checks import (
     lookup,
     warn_not_converged,
 )
-from bayesgmm.estimators.points import logsumexp, n_shards, to_standard
+from bayesgmm.estimators.points import logsumexp, most_probable, n_shards, to_standard
 from bayesgmm.inference import em
 from bayesgmm.inference.loop import CONVERGED
 from bayesgmm.inference.starts import STARTS, starts
@@ -196,17 +196,19 @@ class GaussianMixture(MixtureEstimator):
         threads = n_shards(N, D, K, family.axis_aligned)
         units, shards = self._standardized(kept, family.scaling, threads)
         with float_scope(dtype):
+            on_device = jax.device_put(shards)  # shares their memory
             prior = flat_prior(family, K, D, dtype)
             objective = em.Objective(prior, self._ridge(units, dtype))
             if resume:
                 mixtures, previous = self._last(units), self._last_objective + units.log_volume
             else:
                 start = partial(self._start, entered, kept, shards)
-                mixtures, previous = self._begin(start, shards, units, objective, config), -np.inf
+                mixtures = self._begin(start, on_device, units, objective, config)
+                previous = -np.inf
             tol, max_iter = self.tol, self.max_iter
             watch = partial(print_progress, self)
-            run = em.run(mixtures, shards, objective, config, tol, max_iter, previous, watch)
-            best = em.best(run, shards, config)
+            run = em.run(mixtures, on_device, objective, config, tol, max_iter, previous, watch)
+            best = em.best(run, on_device, config)
         if best is None:
             raise ValueError(SINGULAR)
         self._leave(run, best, units, entered)
@@ -298,12 +300,11 @@ class GaussianMixture(MixtureEstimator):
         dtype = entered.X.dtype
         self._publish(jax.tree.map(lambda leaf: leaf[best], run.mixture), units, dtype)
         traces = [trace - units.log_volume for trace in run.history]
-        joint = self._log_joint(entered.X)
-        self.labels_ = joint.argmax(axis=1)
+        self.labels_, density = self._read(entered.X, most_probable, logsumexp)
         self.n_components_ = self.n_components
         self.converged_ = bool(run.converged[best])
         self.n_iter_ = int(run.n_iter[best])
-        self.lower_bound_ = float(np.average(logsumexp(joint), weights=entered.weight))
+        self.lower_bound_ = float(np.average(density, weights=entered.weight))
         self.lower_bounds_ = traces[best].tolist()
         self.restart_lower_bounds_ = traces
         self.best_restart_ = best
@@ -406,7 +407,7 @@ class GaussianMixture(MixtureEstimator):
         >>> from bayesgmm import GaussianMixture
         >>> model = GaussianMixture.from_parameters([0.3, 0.7], [[0.0], [5.0]], [[[1.0]], [[4.0]]])
         >>> float(round(model.score([[0.0]]), 3))
-        -2.12
+        -2.073
         """
         lookup(FAMILIES, covariance_type, "covariance_type")
         means = np.asarray(means, np.float64)
@@ -430,6 +431,8 @@ class GaussianMixture(MixtureEstimator):
             model.feature_names_in_ = names
         return model
 
+
+MixtureEstimator._plug_in = GaussianMixture  # what the marginals of any estimator are
 
 SINGULAR = (
     "Fitting the mixture model failed because some components have ill-defined empirical "

@@ -1,5 +1,6 @@
 """Between the user's rows and the core's points: units, padding, threads, evaluation in blocks."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -68,20 +69,46 @@ def _joint(data: Data, mixture: Mixture, axis_aligned: bool) -> jax.Array:
     return joint_of(data, mixture, exact_form(axis_aligned)).T
 
 
-def evaluate(X: np.ndarray, mixture: Mixture, axis_aligned: bool) -> np.ndarray:
-    """Log joint [N, K] of points in the mixture's own units, by the exact form, in blocks."""
+def evaluate(
+    X: np.ndarray, mixture: Mixture, axis_aligned: bool, *read: Callable
+) -> tuple[np.ndarray, ...]:
+    """What each of `read` makes of the log joint of the points, by the exact form, in blocks.
+
+    Parameters
+    ----------
+    X : ndarray [N, D]
+        In the mixture's own units.
+    mixture : Mixture
+    axis_aligned : bool
+    *read : functions
+        From a log joint [n, K] to an array [n, ...], such as `logsumexp` or `most_probable`:
+        nothing of size N x K is kept unless one of them returns it.
+
+    Returns
+    -------
+    tuple of ndarray [N, ...]
+    """
     dtype = X.dtype
     units = Standardizer(np.zeros(X.shape[1]), np.ones(X.shape[1]))
     mixture = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), mixture)
-    out = np.empty((len(X), len(mixture.means)), dtype)
+    blocks = []
     with float_scope(dtype):
         for start in range(0, len(X), ROWS):
-            block = X[start : start + ROWS]
-            data = standard_data(block, None, units)
-            out[start : start + ROWS] = np.asarray(_joint(data, mixture, axis_aligned))[
-                : len(block)
-            ]
-    return out
+            rows = X[start : start + ROWS]
+            data = standard_data(rows, None, units)
+            joint = np.asarray(_joint(data, mixture, axis_aligned))[: len(rows)]
+            blocks.append([make(joint) for make in read])
+    return tuple(np.concatenate(parts) for parts in zip(*blocks, strict=True))
+
+
+def most_probable(joint: np.ndarray) -> np.ndarray:
+    """Number of the most probable component, [N]."""
+    return joint.argmax(axis=1)
+
+
+def proba(joint: np.ndarray) -> np.ndarray:
+    """Probability of each component, [N, K]."""
+    return np.exp(log_proba(joint))
 
 
 def logsumexp(joint: np.ndarray) -> np.ndarray:
@@ -93,3 +120,16 @@ def logsumexp(joint: np.ndarray) -> np.ndarray:
 def log_proba(joint: np.ndarray) -> np.ndarray:
     """Log probability of each component, [N, K]."""
     return joint - logsumexp(joint)[:, None]
+
+
+def doubt(joint: np.ndarray) -> np.ndarray:
+    """One minus the largest probability, [N]: the sum of the others, right when it is tiny."""
+    others = proba(joint)
+    others[np.arange(len(others)), others.argmax(axis=1)] = 0.0
+    return others.sum(axis=1)
+
+
+def entropy(joint: np.ndarray) -> np.ndarray:
+    """Entropy of the probabilities in nats, [N]."""
+    logs = log_proba(joint)
+    return -(np.exp(logs) * np.where(np.isfinite(logs), logs, 0.0)).sum(axis=1)
