@@ -346,7 +346,7 @@ def _numeric(table: "pd.DataFrame", note: Callable) -> "pd.DataFrame":
     if not used:
         found = ", ".join(f"{name!r} ({reason})" for name, reason in reasons.items())
         raise CommandError(f"DATA has no numeric columns to fit: {found or 'it has no columns'}.")
-    return table[used]
+    return table.loc[:, used]
 
 
 def _unfit(column: "pd.Series") -> str:
@@ -378,7 +378,7 @@ def _named(table: "pd.DataFrame", columns: list[str]) -> "pd.DataFrame":
                 f"--columns: column {name!r} does not hold numbers"
                 + (f", but such values as {example[0]!r}." if example else ".")
             )
-    return table[columns]
+    return table.loc[:, columns]
 
 
 def _check_complete(table: "pd.DataFrame") -> None:
@@ -498,11 +498,12 @@ def _model(
         note(f"fitting {size}")
         return GaussianMixture(arguments.components, **settings).fit(X), []
     largest = max(1, min(LARGEST_AUTO, N // (D + 1)))  # D + 1 points to a full covariance
-    note(f"fitting {size} with 1 to {largest} components")
+    note(f"fitting {size} with 1 to {_count(largest, 'component')}")
     models = [GaussianMixture(K, **settings) for K in range(1, largest + 1)]
     bar = tqdm(models, desc="components", leave=False, disable=arguments.quiet or None)
     fits = [_try(model, X) for model in bar]  # a bar on terminals only
-    model, kept = min((fit for fit in fits if not fit[1].verdict), key=lambda fit: fit[1].bic)
+    candidates = [fit for fit in fits if not fit[1].verdict]  # with one component at least
+    model, kept = min(candidates, key=lambda fit: float(fit[1].bic))
     if kept.n_components == largest > 1:
         note(f"BIC is smallest for the most components tried; for more than {largest} use -k")
     return model, [trial for _, trial in fits]
@@ -521,7 +522,8 @@ def _try(model: Any, X: "pd.DataFrame") -> tuple[Any, Trial]:
             raise
         return model, Trial(K)
     for warning in caught:
-        warnings.warn(f"{K} components: {warning.message}", warning.category, stacklevel=2)
+        text = f"{_count(K, 'component')}: {warning.message}"
+        warnings.warn(text, warning.category, stacklevel=2)
     log_likelihood = model.lower_bound_ * len(X)
     return model, Trial(K, log_likelihood, model.bic(X), _verdict(model, X.shape))
 
@@ -604,24 +606,22 @@ def _clusters(fitted: Fitted) -> str:
 
 def _cluster_columns(fitted: Fitted) -> list[list[str]]:
     """Columns of text, each below its title: one row a cluster."""
-    model = fitted.model
-    of_each = fitted.assignments.groupby("label")["uncertainty"]
-    index = range(model.n_components_)
-    size = of_each.size().reindex(index, fill_value=0)
-    unsure = of_each.mean().reindex(index)
-    doubtful = of_each.agg(lambda found: (found > DOUBTFUL).sum()).reindex(index, fill_value=0)
-    summary = model.summary()
+    index = range(fitted.model.n_components_)
+    doubtful = fitted.assignments["uncertainty"] > DOUBTFUL
+    of_points = fitted.assignments.assign(points=1, doubtful=doubtful).groupby("label")
+    sums = of_points[["points", "doubtful", "uncertainty"]].sum().reindex(index, fill_value=0)
+    summary = fitted.model.summary()
     features = [
         [name, *_plus_minus(summary[f"mean({name})"], summary[f"sd({name})"])]
         for name in fitted.X.columns
     ]
     return [
         ["cluster", *map(str, index)],
-        ["points", *map(str, size)],
+        ["points", *map(str, sums["points"])],
         ["weight", *(f"{weight:.3f}" for weight in summary["weight"])],
         *features,
-        ["uncertainty", *map(_small, unsure)],
-        ["doubtful", *(f"{count:.0f}" for count in doubtful)],
+        ["uncertainty", *map(_small, sums["uncertainty"] / sums["points"])],
+        ["doubtful", *map(str, sums["doubtful"])],
     ]
 
 

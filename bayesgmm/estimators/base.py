@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from bayesgmm.core.arrays import Data, Standardizer, float_scope
+from bayesgmm.core.arrays import Standardizer, float_scope
 from bayesgmm.core.covariance import FAMILIES, pack, unpack
 from bayesgmm.core.mixture import Mixture, conditional, marginal
 from bayesgmm.estimators.checks import (
@@ -27,7 +27,6 @@ from bayesgmm.estimators.points import (
     logsumexp,
     most_probable,
     proba,
-    standard_data,
     to_user,
 )
 
@@ -75,19 +74,11 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
             return Entered(checked, None)
         return Entered(checked, check_weight(sample_weight, len(checked), checked.dtype))
 
-    def _standardized(
-        self, entered: Entered, scaling: str, n_shards: int
-    ) -> tuple[Standardizer, list[Data]]:
-        """The points in the core's units, padded, in one shard or several."""
-        X, weight = entered
-        units = Standardizer.fit(X, weight, scaling)
-        check_scale(units, X.dtype, self._names(X.shape[1]))
-        edges = np.linspace(0, len(X), n_shards + 1).astype(int)
-        shards = []
-        for low, high in zip(edges, edges[1:], strict=False):
-            own = None if weight is None else weight[low:high]
-            shards.append(standard_data(X[low:high], own, units))
-        return units, shards
+    def _units(self, entered: Entered, scaling: str) -> Standardizer:
+        """The core's units for these points."""
+        units = Standardizer.fit(*entered, scaling)
+        check_scale(units, entered.X.dtype, self._names(len(units.scale)))
+        return units
 
     # --- the way out
 

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.core.arrays import Data, Standardizer, float_scope
 from bayesgmm.core.conjugate import flat_prior
-from bayesgmm.core.covariance import FAMILIES, unpack
+from bayesgmm.core.covariance import FAMILIES, Covariance, unpack
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.sweep import choose_form
 from bayesgmm.estimators.base import Entered, MixtureEstimator
@@ -27,7 +27,13 @@ from bayesgmm.estimators.checks import (
     lookup,
     warn_not_converged,
 )
-from bayesgmm.estimators.points import logsumexp, most_probable, n_shards, to_standard
+from bayesgmm.estimators.points import (
+    logsumexp,
+    most_probable,
+    n_shards,
+    standard_shards,
+    to_standard,
+)
 from bayesgmm.inference import em
 from bayesgmm.inference.loop import CONVERGED
 from bayesgmm.inference.starts import STARTS, starts
@@ -189,29 +195,47 @@ class GaussianMixture(MixtureEstimator):
         resume = self.warm_start and hasattr(self, "converged_")
         entered = self._enter(X, sample_weight)
         kept = entered.kept()
-        (N, D), K, dtype = kept.X.shape, self.n_components, kept.X.dtype
-        check_components(K, N)
+        N, D = kept.X.shape
+        check_components(self.n_components, N)
         check_univariate(self.covariance_type, D)
+        threads = n_shards(N, D, self.n_components, family.axis_aligned)
+        units = self._units(kept, family.scaling)
+        start = self._last if resume else partial(self._begin, entered, kept)
+        previous = self._last_objective + units.log_volume if resume else -np.inf
+        run, best = self._optimize(kept, units, family, threads, start, previous)
+        self._leave(run, best, units, entered)
+
+    def _optimize(
+        self,
+        kept: Entered,
+        units: Standardizer,
+        family: Covariance,
+        threads: int,
+        start: Callable,
+        previous: float,
+    ) -> tuple[em.Run, int]:
+        """All restarts and the best of them; the standardised points are gone when it returns."""
+        D, dtype = len(units.scale), kept.X.dtype
         config = em.EMConfig(family, choose_form(D, family.axis_aligned))
-        threads = n_shards(N, D, K, family.axis_aligned)
-        units, shards = self._standardized(kept, family.scaling, threads)
+        shards = standard_shards(kept.X, kept.weight, units, threads)
         with float_scope(dtype):
-            on_device = jax.device_put(shards)  # shares their memory
-            prior = flat_prior(family, K, D, dtype)
+            prior = flat_prior(family, self.n_components, D, dtype)
             objective = em.Objective(prior, self._ridge(units, dtype))
-            if resume:
-                mixtures, previous = self._last(units), self._last_objective + units.log_volume
-            else:
-                start = partial(self._start, entered, kept, shards)
-                mixtures = self._begin(start, on_device, units, objective, config)
-                previous = -np.inf
-            tol, max_iter = self.tol, self.max_iter
-            watch = partial(print_progress, self)
-            run = em.run(mixtures, on_device, objective, config, tol, max_iter, previous, watch)
-            best = em.best(run, on_device, config)
+            mixtures = start(shards, units, objective, config)
+            run = em.run(
+                mixtures,
+                jax.device_put(shards),  # shares their memory
+                objective,
+                config,
+                self.tol,
+                self.max_iter,
+                previous,
+                partial(print_progress, self),
+            )
+            best = em.best(run, shards, config)
         if best is None:
             raise ValueError(SINGULAR)
-        self._leave(run, best, units, entered)
+        return run, best
 
     def _check_options(self) -> None:
         check_number(self.n_components, "n_components", integer=True, low=1)
@@ -245,23 +269,21 @@ class GaussianMixture(MixtureEstimator):
 
     def _begin(
         self,
-        start: Callable[[], np.ndarray],
+        entered: Entered,
+        kept: Entered,
         shards: list[Data],
         units: Standardizer,
         objective: em.Objective,
         config: em.EMConfig,
     ) -> Mixture:
         """Mixtures [R, ...] to begin with: from a start, and from what the user gave of it."""
-        D, dtype, K = len(units.scale), shards[0].points.dtype, self.n_components
-        given = (
-            self.weights_init is not None,
-            self.means_init is not None,
-            self.precisions_init is not None,
-        )
-        own = self._given(units, config.family, D, dtype)
+        parts = (self.weights_init, self.means_init, self.precisions_init)
+        given = [part is not None for part in parts]
+        own = self._given(units, config.family, kept.X.dtype)
         if all(given):
             return own
-        found = em.start_all(shards, start(), objective, config, K)
+        start = self._start(entered, kept, shards)
+        found = em.start_all(jax.device_put(shards), start, objective, config, self.n_components)
         return Mixture(
             *(
                 np.broadcast_to(new, np.shape(old)) if is_given else np.asarray(old)
@@ -269,9 +291,9 @@ class GaussianMixture(MixtureEstimator):
             )
         )
 
-    def _given(self, units: Standardizer, family: Any, D: int, dtype: Any) -> Mixture:
+    def _given(self, units: Standardizer, family: Covariance, dtype: Any) -> Mixture:
         """The part of a start that the user gave, in the core's units; anything for the rest."""
-        K = self.n_components
+        K, D = self.n_components, len(units.scale)
         weights, means, scales = (
             np.full(K, 1 / K),
             np.zeros((K, D)),
@@ -289,10 +311,11 @@ class GaussianMixture(MixtureEstimator):
             mixture = Mixture(np.log(weights), means, scales)
         return stored(to_standard(mixture, units), family, dtype)
 
-    def _last(self, units: Standardizer) -> Mixture:
-        """The last fit, in the units of this one."""
-        family = FAMILIES[self.covariance_type]
-        return stored(to_standard(self.mixture_, units), family, self.means_.dtype)
+    def _last(
+        self, shards: list[Data], units: Standardizer, objective: em.Objective, config: em.EMConfig
+    ) -> Mixture:
+        """The last fit, in the units of this one: the other way to begin."""
+        return stored(to_standard(self.mixture_, units), config.family, self.means_.dtype)
 
     # --- where it ends
 
@@ -441,7 +464,7 @@ SINGULAR = (
 )
 
 
-def stored(mixture: Mixture, family: Any, dtype: Any) -> Mixture:
+def stored(mixture: Mixture, family: Covariance, dtype: Any) -> Mixture:
     """A mixture [K, D, D] as the core stores this family, with a leading axis of one run."""
     scales = mixture.scales
     if family.axis_aligned:

@@ -35,6 +35,17 @@ def standard_data(X: np.ndarray, weight: np.ndarray | None, units: Standardizer)
     return Data(points, weights)
 
 
+def standard_shards(
+    X: np.ndarray, weight: np.ndarray | None, units: Standardizer, n: int
+) -> list[Data]:
+    """`standard_data` of n parts of the rows, for as many threads."""
+    edges = np.linspace(0, len(X), n + 1).astype(int)
+    return [
+        standard_data(X[low:high], None if weight is None else weight[low:high], units)
+        for low, high in zip(edges, edges[1:], strict=False)
+    ]
+
+
 def n_shards(N: int, D: int, K: int, axis_aligned: bool) -> int:
     """Threads worth using: one, unless an iteration takes several milliseconds."""
     squares = D if axis_aligned else D * D

@@ -37,7 +37,7 @@ BY_HAND = [1, 3, 4, 6, 10, 12, 10, 12, 16, 18, 22, 24, 28, 30]
 """Of the fourteen, for d = 4 and G = 3."""
 
 
-@pytest.mark.parametrize(("name", "expected"), zip(FOURTEEN, BY_HAND, strict=True))
+@pytest.mark.parametrize(("name", "expected"), list(zip(FOURTEEN, BY_HAND, strict=True)))
 def test_numbers_of_parameters(name, expected):
     family = Covariance(*name)
     assert family.n_parameters(K=3, D=4) == expected == mclust_n_parameters(name, 4, 3)

@@ -555,7 +555,7 @@ def test_evidence_by_enumeration_of_partitions(name):
 @pytest.mark.parametrize("n", [8, 82, 272])
 @pytest.mark.parametrize("name", [*PROCESSES, *MIXTURES])
 def test_prior_n_clusters_against_the_reference(name, n):
-    found = np.asarray(n_clusters(partition_prior(name), n, 90))
+    found = np.asarray(n_clusters(partition_prior(name), n, None))
     expected = REFERENCE["n"][str(n)][name]
     for t, probability in expected.items():
         assert abs(found[int(t) - 1] - probability) < 1e-9

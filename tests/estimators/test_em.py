@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from bayesgmm import GaussianMixture
 from bayesgmm.core import FAMILIES
+from bayesgmm.core.covariance import UNIVARIATE
 
 TYPES = ("full", "tied", "diag", "spherical")
 PARAMETERS = ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_")
@@ -70,12 +71,6 @@ TABLES = {
     "overlapping": lambda: clusters(200, 4, 3, seed=2),
     "larger": lambda: clusters(5000, 10, 4, seed=3),
 }
-iris_like = ("iris", "overlapping")
-
-
-@pytest.fixture(scope="module")
-def flowers():
-    return iris()
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +85,7 @@ def overlapping():
 @pytest.mark.parametrize("name", TABLES)
 def test_every_iteration_is_that_of_sklearn(name, covariance_type):
     X, labels = TABLES[name]()
-    K = labels.max() + 1
+    K = int(labels.max()) + 1
     for max_iter in ITERATIONS:
         options = dict(covariance_type=covariance_type, tol=0, max_iter=max_iter)
         theirs = Reference(K, **options).begin(one_hot(labels, K)).fit(X)
@@ -159,16 +154,12 @@ def test_one_feature(name, like):
 # --- weights ------------------------------------------------------------------------------------
 
 
-def univariate(name):
-    return name in ("E", "V")
-
-
 @pytest.mark.parametrize("name", FAMILIES)
 def test_integer_weight_repeats_and_weight_0_drops_a_row(overlapping, name):
     X, labels = overlapping
-    X = X[:160, :1] if univariate(name) else X[:160]
-    labels = labels[:160]
-    weight = np.repeat([1, 0, 2, 1], 40)
+    X = X[:180, :1] if name in UNIVARIATE else X[:180]
+    labels = labels[:180]
+    weight = np.repeat([1, 0, 2, 1], 45)  # 135 rows and 180: of one size to the compiler
     options = dict(covariance_type=name, tol=0, max_iter=10)
     weighted = GaussianMixture(3, init_params=labels, **options).fit(X, sample_weight=weight)
     rows, starts = np.repeat(X, weight, axis=0), np.repeat(labels, weight)
@@ -179,7 +170,7 @@ def test_integer_weight_repeats_and_weight_0_drops_a_row(overlapping, name):
     close(weighted.score(X, sample_weight=weight), repeated.score(rows))
     close(weighted.bic(X, sample_weight=weight), repeated.bic(rows))
     close(weighted.aic(X, sample_weight=weight), repeated.aic(rows))
-    assert weighted.labels_.shape == (160,)  # rows of weight 0 too
+    assert weighted.labels_.shape == (180,)  # rows of weight 0 too
     np.testing.assert_array_equal(weighted.labels_, repeated.predict(X))
 
 
@@ -273,15 +264,17 @@ def test_parts_of_a_start_that_are_given(overlapping, covariance_type, given):
         }[covariance_type],
     }
     options = {f"{name}_init": parts[name] for name in given}
-    options |= dict(covariance_type=covariance_type, tol=0)
-    for max_iter in (0, 5):
+    options |= dict(covariance_type=covariance_type, tol=0, init_params=labels)
+    start = GaussianMixture(3, max_iter=0, **options).fit(X)
+    plain = GaussianMixture(3, max_iter=0, covariance_type=covariance_type, init_params=labels)
+    for name in ("weights", "means", "precisions"):
+        expected = parts[name] if name in given else getattr(plain.fit(X), f"{name}_")
+        close(getattr(start, f"{name}_"), expected)
+    for max_iter in (1, 5):  # at 0 scikit-learn fails when precisions are given
+        del options["init_params"]
         theirs = Reference(3, max_iter=max_iter, **options).begin(one_hot(labels, 3)).fit(X)
-        ours = GaussianMixture(3, max_iter=max_iter, init_params=labels, **options).fit(X)
-        # the last is of type list of lists there; here the Cholesky factor is unique
-        for name in PARAMETERS[:-1]:
-            if max_iter or hasattr(theirs, name) and name != "covariances_":
-                close(getattr(ours, name), getattr(theirs, name), 1e-8)
-        close(ours.score_samples(X), theirs.score_samples(X))
+        options["init_params"] = labels
+        assert_same(GaussianMixture(3, max_iter=max_iter, **options).fit(X), theirs, 1e-8)
 
 
 def test_all_parts_given_need_no_start(overlapping):
@@ -316,17 +309,29 @@ def test_a_seed_repeats_a_fit(overlapping, init_params):
 # --- restarts, going on -------------------------------------------------------------------------
 
 
-def test_of_several_restarts_the_best_is_kept(overlapping):
-    X, _ = overlapping
+def one_by_one(X, seed, n_init, **options):
+    """What each restart would have come to by itself, None where it fails: one random stream."""
+    stream = np.random.RandomState(seed)
+    found = []
+    for _ in range(n_init):
+        try:
+            found.append(GaussianMixture(3, random_state=stream, **options).fit(X))
+        except ValueError as error:
+            assert "ill-defined empirical covariance" in str(error)
+            found.append(None)
+    return found
+
+
+def test_of_several_restarts_the_best_is_kept():
+    X = np.random.default_rng(0).random((200, 4))  # no clusters: many optima
     options = dict(init_params="random", tol=1e-5, max_iter=200)
-    single = np.random.RandomState(5)  # one stream for all: the same starts, one after another
-    alone = [GaussianMixture(3, random_state=single, **options).fit(X) for _ in range(5)]
+    alone = one_by_one(X, 5, 5, **options)
     scores = [model.lower_bound_ for model in alone]
-    assert max(scores) - min(scores) > 1e-3  # or the test says nothing
+    assert len(set(np.round(scores, 3))) > 2  # or the test says nothing
     together = GaussianMixture(3, random_state=5, n_init=5, **options).fit(X)
     assert together.best_restart_ == np.argmax(scores)
     close(together.lower_bound_, max(scores))
-    assert_same(together, alone[together.best_restart_], 1e-8)
+    assert_same(together, alone[together.best_restart_], 1e-7)
     assert len(together.restart_lower_bounds_) == 5
     for trace, model in zip(together.restart_lower_bounds_, alone, strict=True):
         close(trace, model.lower_bounds_)
@@ -334,19 +339,17 @@ def test_of_several_restarts_the_best_is_kept(overlapping):
     assert together.n_iter_ == len(together.lower_bounds_)
 
 
-def test_a_restart_that_collapses_does_not_win():
-    rng = np.random.default_rng(0)
-    X = np.concatenate([rng.normal(size=(150, 4)), np.full((10, 4), 2.5)])
-    options = dict(reg_covar=0, tol=1e-6, max_iter=300, init_params="random", n_init=5)
-    found = []
-    for seed in range(3):
-        try:
-            found.append(GaussianMixture(3, random_state=seed, **options).fit(X))
-        except ValueError as error:
-            assert "ill-defined empirical covariance" in str(error)
-    for model in found:
-        assert all(np.isfinite(getattr(model, name)).all() for name in PARAMETERS)
-        assert np.isfinite(model.lower_bound_)
+def test_a_restart_that_collapses_is_not_kept():
+    X = np.random.default_rng(0).standard_normal((200, 4))
+    X[194:] = 2.5  # some runs end with these six for themselves: no covariance, no bound
+    options = dict(reg_covar=0, tol=1e-6, max_iter=300, init_params="random")
+    alone = one_by_one(X, 1, 5, **options)
+    scores = [-np.inf if model is None else model.lower_bound_ for model in alone]
+    assert 0 < sum(model is None for model in alone) < 5
+    together = GaussianMixture(3, random_state=1, n_init=5, **options).fit(X)
+    assert together.best_restart_ == np.argmax(scores)
+    close(together.lower_bound_, max(scores))
+    assert all(np.isfinite(getattr(together, name)).all() for name in PARAMETERS)
 
 
 def test_the_bound_never_falls_without_a_ridge(overlapping):
@@ -490,13 +493,13 @@ def test_what_does_not_compile_anew(compilations):
         dict(reg_covar="relative"),
         dict(init_params="kmeans", random_state=0),
         dict(init_params="kmeans", random_state=1),
-        dict(init_params="k-means++", random_state=1),
+        dict(init_params="k-means++", random_state=1, reg_covar=1),
         dict(covariance_type="VVV"),
         dict(means_init=X[:2]),
     ):
         fit(**changed)
         assert not compilations, changed
-    model = GaussianMixture(2, init_params=np.arange(400) % 2, max_iter=3)
+    model = GaussianMixture(np.int64(2), init_params=np.arange(400) % 2, max_iter=3)
     model.fit(X, sample_weight=weight)
     model.set_params(warm_start=True).fit(X, sample_weight=weight)
     model.score(X), model.bic(X), model.predict_proba(X), model.uncertainty(X), model.sample(5)
