@@ -4,12 +4,14 @@ Results go to stdout, notes and warnings to stderr. What is wrong with a command
 starts with ``bayesgmm: `` and exit status 2; an interrupt is exit status 130.
 """
 
+import _thread
 import argparse
 import json
 import math
 import os
 import re
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,9 +20,7 @@ from pathlib import Path
 from textwrap import dedent, fill
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from bayesgmm.core import FAMILIES
 from bayesgmm.datasets import DATASETS, load
-from bayesgmm.estimators.checks import hint, listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         arguments = _parser().parse_args(argv)
-        with _one_line_warnings():
+        with _one_line_warnings(), _kept_interrupts():
             arguments.run(arguments)
         sys.stdout.flush()
     except SystemExit as done:  # --help and --version
@@ -91,6 +91,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
+    """Errors on one line, and an epilog that may be a function: JAX is not loaded to parse."""
+
+    def format_help(self) -> str:
+        if callable(self.epilog):
+            self.epilog = self.epilog()
+        return super().format_help()
+
     def error(self, message: str) -> NoReturn:
         raise CommandError(f"{message} (see '{self.prog} --help')")
 
@@ -113,10 +120,7 @@ def _add_fit(commands: Any) -> None:
         "fit",
         help="fit a mixture by maximum likelihood: clusters, probabilities, figures",
         description=dedent(_FIT_DESCRIPTION),
-        epilog=dedent(_FIT_EPILOG).format(
-            datasets=fill(", ".join(DATASETS), WIDTH - 4).replace("\n", "\n  "),
-            families=fill(", ".join(FAMILIES), WIDTH - 4).replace("\n", "\n  "),
-        ),
+        epilog=_fit_epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -135,6 +139,15 @@ def _add_fit(commands: Any) -> None:
     add("--output", type=Path, metavar="DIR", help="folder to write to (default bayesgmm-NAME)")
     add("--no-figures", action="store_true", help="write no figures")
     add("--quiet", action="store_true", help="no notes on stderr, only warnings and errors")
+
+
+def _fit_epilog() -> str:
+    from bayesgmm.core import FAMILIES
+
+    names = {"datasets": DATASETS, "families": FAMILIES}
+    lines = {kind: fill(", ".join(table), WIDTH - 4) for kind, table in names.items()}
+    wrapped = {kind: text.replace("\n", "\n  ") for kind, text in lines.items()}
+    return dedent(_FIT_EPILOG).format(**wrapped)
 
 
 _COLUMNS_HELP = """\
@@ -264,6 +277,24 @@ def _one_line_warnings() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _kept_interrupts() -> Iterator[None]:
+    """Send an interrupt again that was lost: JAX's callback of the garbage collector drops them."""
+    before = sys.unraisablehook
+
+    def show(unraisable: Any) -> None:
+        if not isinstance(unraisable.exc_value, KeyboardInterrupt):
+            before(unraisable)
+            return
+        threading.Timer(0.05, _thread.interrupt_main).start()  # once that callback has ended
+
+    sys.unraisablehook = show
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+
+
 # ---- the table ----------------------------------------------------------------------------------
 
 
@@ -271,6 +302,8 @@ def _read(source: str) -> "tuple[str, pd.DataFrame]":
     """The name of a data set and its table, the index of which names the rows."""
     if source in DATASETS:
         return source, load(source)[0]
+    from bayesgmm.estimators.checks import hint, listed
+
     path = Path(source)
     if not path.is_file():
         kind = "is a folder, not a file" if path.is_dir() else "is neither a file nor a data set"
@@ -365,6 +398,8 @@ def _unfit(column: "pd.Series") -> str:
 
 def _named(table: "pd.DataFrame", columns: list[str]) -> "pd.DataFrame":
     from pandas.api.types import is_any_real_numeric_dtype
+
+    from bayesgmm.estimators.checks import hint, listed
 
     for name in columns:
         if name not in table.columns:
@@ -534,6 +569,8 @@ def _verdict(model: Any, shape: tuple[int, int]) -> str:
     A covariance of its own fits D + 1 points or fewer as closely as the ridge lets it: such a
     component is a spike of the likelihood, and its BIC means nothing.
     """
+    from bayesgmm.core import FAMILIES
+
     N, D = shape
     fewest = model.weights_.min() * N
     if model.n_components == 1 or FAMILIES[model.covariance_type].pooled or fewest > D + 1:
@@ -608,8 +645,8 @@ def _cluster_columns(fitted: Fitted) -> list[list[str]]:
     """Columns of text, each below its title: one row a cluster."""
     index = range(fitted.model.n_components_)
     doubtful = fitted.assignments["uncertainty"] > DOUBTFUL
-    of_points = fitted.assignments.assign(points=1, doubtful=doubtful).groupby("label")
-    sums = of_points[["points", "doubtful", "uncertainty"]].sum().reindex(index, fill_value=0)
+    of_points = fitted.assignments.assign(points=1, doubtful=doubtful)
+    sums = of_points.groupby("label").aggregate("sum").reindex(index, fill_value=0)
     summary = fitted.model.summary()
     features = [
         [name, *_plus_minus(summary[f"mean({name})"], summary[f"sd({name})"])]

@@ -33,7 +33,7 @@ CASES = [  # N, D, K, covariance type, more iterations in the long fit, target o
     (100_000, 2, 10, "diag", 10, 9),
     (100_000, 10, 10, "diag", 10, 9),
 ]
-ROUNDS = 5
+ROUNDS = 3
 
 
 class FromLabels(ScikitLearn):

@@ -306,13 +306,17 @@ def step_shapes(body: Callable, cut: Callable, data: Data, extra: Any) -> Any:
     return body(*jax.tree.map(lambda leaf: cut(leaf, 0), (data, extra)))
 
 
-def _softmax(joint: Array) -> tuple[Array, Array]:
-    """Responsibilities [K, n] and log densities [n] of log joints [K, n]."""
+def _softmax(joint: Array) -> tuple[Array, Array, Array]:
+    """Responsibilities [K, n] before they are divided by their sums [n], and log densities [n].
+
+    The division is left to the caller, who joins it with the weights: one a point, not one an
+    entry.
+    """
     top = joint.max(0)
     top = jnp.where(top > -jnp.inf, top, 0.0)  # no component at all: density 0, not NaN
     power = jnp.exp(joint - top)
     total = power.sum(0)
-    return power / total, top + jnp.log(total)
+    return power, total, top + jnp.log(total)
 
 
 def _collect(sums: Any, evidence: Array, mixture: Mixture, frame: _Frame) -> Moments:
@@ -339,8 +343,9 @@ def soft(data: Data, mixture: Mixture, form: Form) -> Moments:
 
     def body(part: Data, _):
         joint, features = frame.joint(coefficients, part.points)
-        resp, density = _softmax(joint)
-        return (frame.sums(resp * part.weight, features, D), part.weight @ density), ()
+        power, total, density = _softmax(joint)
+        resp = power * (part.weight / total)
+        return (frame.sums(resp, features, D), part.weight @ density), ()
 
     (sums, evidence), _ = _over_chunks(data, (), chunk_size(data.weight.shape[0], form), body)
     return _collect(sums, evidence, mixture, frame)
@@ -370,8 +375,8 @@ def hard(key: Key, data: Data, mixture: Mixture, form: Form) -> tuple[Array, Mom
 
     def body(part: Data, uniform: Array):
         joint, features = frame.joint(coefficients, part.points)
-        resp, density = _softmax(joint)
-        labels = _inverse_cdf(resp, uniform)
+        power, _, density = _softmax(joint)
+        labels = _inverse_cdf(power, uniform)
         sums = frame.sums(_indicator(labels, K, part.weight), features, D)
         return (sums, part.weight @ density), labels
 
@@ -380,15 +385,11 @@ def hard(key: Key, data: Data, mixture: Mixture, form: Form) -> tuple[Array, Mom
     return labels, _collect(sums, evidence, mixture, frame)
 
 
-def _inverse_cdf(resp: Array, uniform: Array) -> Array:
+def _inverse_cdf(power: Array, uniform: Array) -> Array:
     """Label [n] per column of [K, n]: never one of probability 0, even where u rounds to 1."""
-    cumulative = jnp.cumsum(resp, axis=0)
-    return (cumulative <= uniform * cumulative[-1]).sum(0).clip(max=_last_present(resp))
-
-
-def _last_present(resp: Array) -> Array:
-    K = resp.shape[0]
-    return K - 1 - jnp.argmax(resp[::-1] > 0, axis=0)
+    cumulative = jnp.cumsum(power, axis=0)
+    last = len(power) - 1 - jnp.argmax(power[::-1] > 0, axis=0)
+    return (cumulative <= uniform * cumulative[-1]).sum(0).clip(max=last)
 
 
 def _indicator(labels: Array, K: int, weight: Array) -> Array:
@@ -544,7 +545,8 @@ def _point_slopes(data: Data, mixture: Mixture, form: Form) -> Data:
 
     def body(part: Data, _):
         joint, whitened = _whitened_joint((inverse, means, constants), part.points)
-        resp, density = _softmax(joint)
+        power, total, density = _softmax(joint)
+        resp = power / total
         pull = back[:, :, None] * whitened if back.ndim == 2 else back @ whitened
         return (), (-part.weight * (resp[:, None, :] * pull).sum(0), density)
 

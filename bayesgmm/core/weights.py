@@ -38,10 +38,10 @@ def _log(x: Array) -> Array:
     return jnp.where(x > 0, jnp.log(_positive(x)), -jnp.inf)
 
 
-def _log_rising(a: Array, n: Array) -> Array:
+def _log_rising(a: Array, n: Array | int) -> Array:
     """Log of Gamma(a + n) / Gamma(a); at a = 0 it is 0 for n = 0 and -inf beyond."""
     rising = gammaln(_positive(a) + n) - gammaln(_positive(a))
-    return jnp.where(a > 0, rising, jnp.where(n > 0, -jnp.inf, 0))
+    return jnp.where(a > 0, rising, jnp.where(jnp.asarray(n) > 0, -jnp.inf, 0))
 
 
 def _log_share(x: Array) -> Array:
@@ -330,14 +330,14 @@ class FiniteMixture(NamedTuple):
     def mode(self) -> Array:
         """Log weights [T] at the most probable K, and given that K as `Dirichlet.mode` has it."""
         best = jnp.argmax(self.log_n_components())
-        gamma, owners = self.concentration[best], self._owners(best + 1)
+        gamma, owners = jnp.take(self.concentration, best), self._owners(best + 1)
         exponents = self._with_outside() + owners * (gamma - 1)
         return _log_peak(exponents, self._with_outside() + owners * gamma)[:-1]
 
     def log_mean(self) -> Array:
         """Log of the expected weights [T], absent components counted as 0."""
         shares = jnp.exp(self._given_each().log_mean()[:, :-1])  # [Kmax, T]
-        return _log(jnp.exp(self.log_n_components()) @ shares)
+        return _log((jnp.exp(self.log_n_components())[:, None] * shares).sum(0))
 
     def expected_log(self) -> Array:
         """E[log w_k] [T]: -inf for a slot that may hold no component."""
@@ -357,10 +357,11 @@ class FiniteMixture(NamedTuple):
         height = jr.uniform(key, dtype=cumulative.dtype) * cumulative[-1]
         return 1 + (cumulative <= height).sum()
 
-    def draw_weights(self, key: Key, n_components: Array) -> Array:
+    def draw_weights(self, key: Key, n_components: Array | int) -> Array:
         """Log of one draw of the weights [T] given K = `n_components` [] and the counts."""
-        gamma = self.concentration[n_components - 1]
-        return Dirichlet(self._with_outside() + self._owners(n_components) * gamma).draw(key)[:-1]
+        K = jnp.asarray(n_components)
+        owned = self._owners(K) * jnp.take(self.concentration, K - 1)
+        return Dirichlet(self._with_outside() + owned).draw(key)[:-1]
 
     def kl(self, prior: "FiniteMixture") -> Array:
         """KL divergence [] from `prior` to this, over K, the slots taken and the weights.

@@ -204,7 +204,7 @@ def test_forms_are_chosen_by_size():
 def test_label_frequencies_are_the_responsibilities():
     mixture, data = with_absent(random_mixture(0, K - 1, D), 1), some_data()
     form = form_of("natural", "full")
-    draw = jax.jit(jax.vmap(lambda key: hard(key, data, mixture, form)[0]))
+    draw = jax.jit(lambda keys: jax.lax.map(lambda key: hard(key, data, mixture, form)[0], keys))
     labels = np.asarray(draw(jr.split(jr.key(0), 5000)))
     resp = special.softmax(plain_joint(data.points.T, mixture), axis=1)
     frequencies = (labels[:, :, None] == np.arange(K)).mean(0)
