@@ -28,11 +28,14 @@ from bayesgmm.estimators.checks import (
     warn_not_converged,
 )
 from bayesgmm.estimators.points import (
+    capacity,
     logsumexp,
     most_probable,
     n_shards,
     standard_shards,
     to_standard,
+    with_room,
+    without_room,
 )
 from bayesgmm.inference import em
 from bayesgmm.inference.loop import CONVERGED
@@ -200,7 +203,7 @@ class GaussianMixture(MixtureEstimator):
         check_univariate(self.covariance_type, D)
         threads = n_shards(N, D, self.n_components, family.axis_aligned)
         units = self._units(kept, family.scaling)
-        start = self._last if resume else partial(self._begin, entered, kept)
+        start = partial(self._last, kept) if resume else partial(self._begin, entered, kept)
         previous = self._last_objective + units.log_volume if resume else -np.inf
         run, best = self._optimize(kept, units, family, threads, start, previous)
         self._leave(run, best, units, entered)
@@ -215,11 +218,11 @@ class GaussianMixture(MixtureEstimator):
         previous: float,
     ) -> tuple[em.Run, int]:
         """All restarts and the best of them; the standardised points are gone when it returns."""
-        D, dtype = len(units.scale), kept.X.dtype
+        (N, D), dtype = kept.X.shape, kept.X.dtype
         config = em.EMConfig(family, choose_form(D, family.axis_aligned))
         shards = standard_shards(kept.X, kept.weight, units, threads)
         with float_scope(dtype):
-            prior = flat_prior(family, self.n_components, D, dtype)
+            prior = flat_prior(family, capacity(self.n_components, N), D, dtype)
             objective = em.Objective(prior, self._ridge(units, dtype))
             mixtures = start(shards, units, objective, config)
             run = em.run(
@@ -279,11 +282,14 @@ class GaussianMixture(MixtureEstimator):
         """Mixtures [R, ...] to begin with: from a start, and from what the user gave of it."""
         parts = (self.weights_init, self.means_init, self.precisions_init)
         given = [part is not None for part in parts]
-        own = self._given(units, config.family, kept.X.dtype)
+        own = self._given(units, config.family, kept)
         if all(given):
             return own
         start = self._start(entered, kept, shards)
-        found = em.start_all(jax.device_put(shards), start, objective, config, self.n_components)
+        room = own.means.shape[1]
+        if start.ndim == 3:
+            start = np.pad(start, [(0, 0), (0, room - start.shape[1]), (0, 0)])
+        found = em.start_all(jax.device_put(shards), start, objective, config, room)
         return Mixture(
             *(
                 np.broadcast_to(new, np.shape(old)) if is_given else np.asarray(old)
@@ -291,7 +297,7 @@ class GaussianMixture(MixtureEstimator):
             )
         )
 
-    def _given(self, units: Standardizer, family: Covariance, dtype: Any) -> Mixture:
+    def _given(self, units: Standardizer, family: Covariance, kept: Entered) -> Mixture:
         """The part of a start that the user gave, in the core's units; anything for the rest."""
         K, D = self.n_components, len(units.scale)
         weights, means, scales = (
@@ -309,19 +315,25 @@ class GaussianMixture(MixtureEstimator):
             scales = np.linalg.cholesky(np.linalg.inv(precisions))
         with np.errstate(divide="ignore"):
             mixture = Mixture(np.log(weights), means, scales)
-        return stored(to_standard(mixture, units), family, dtype)
+        return stored(to_standard(mixture, units), family, kept.X)
 
     def _last(
-        self, shards: list[Data], units: Standardizer, objective: em.Objective, config: em.EMConfig
+        self,
+        kept: Entered,
+        shards: list[Data],
+        units: Standardizer,
+        objective: em.Objective,
+        config: em.EMConfig,
     ) -> Mixture:
         """The last fit, in the units of this one: the other way to begin."""
-        return stored(to_standard(self.mixture_, units), config.family, self.means_.dtype)
+        return stored(to_standard(self.mixture_, units), config.family, kept.X)
 
     # --- where it ends
 
     def _leave(self, run: em.Run, best: int, units: Standardizer, entered: Entered) -> None:
         dtype = entered.X.dtype
-        self._publish(jax.tree.map(lambda leaf: leaf[best], run.mixture), units, dtype)
+        mixture = jax.tree.map(lambda leaf: leaf[best], run.mixture)
+        self._publish(without_room(mixture, self.n_components), units, dtype)
         traces = [trace - units.log_volume for trace in run.history]
         self.labels_, density = self._read(entered.X, most_probable, logsumexp)
         self.n_components_ = self.n_components
@@ -464,15 +476,15 @@ SINGULAR = (
 )
 
 
-def stored(mixture: Mixture, family: Covariance, dtype: Any) -> Mixture:
-    """A mixture [K, D, D] as the core stores this family, with a leading axis of one run."""
+def stored(mixture: Mixture, family: Covariance, X: np.ndarray) -> Mixture:
+    """A mixture [K, D, D] as a fit of X by this family holds it, with a leading axis of one run."""
     scales = mixture.scales
     if family.axis_aligned:
         scales = np.diagonal(scales, axis1=1, axis2=2)
     elif family.pooled:
         scales = scales[:1]
-    leaves = (mixture.log_weights, mixture.means, scales)
-    return Mixture(*(np.array(leaf, dtype)[None] for leaf in leaves))
+    mixture = with_room(mixture._replace(scales=scales), capacity(len(mixture.means), len(X)))
+    return Mixture(*(np.array(leaf, X.dtype)[None] for leaf in mixture))
 
 
 def print_progress(model: GaussianMixture, progress: Any) -> None:

@@ -46,6 +46,36 @@ def standard_shards(
     ]
 
 
+def capacity(K: int, N: int) -> int:
+    """Components that a compiled program holds for K of them, the rest absent.
+
+    With few points a component more costs nothing and a compilation everything, so that fits of
+    2, 3 and 4 components share one program, as do those of 5 to 8; with many points it is K.
+    """
+    return K if N > FEW else max(4, 1 << (K - 1).bit_length())
+
+
+FEW = 4096
+"""Up to this many points a fit takes less time than its compilation."""
+
+
+def with_room(mixture: Mixture, room: int) -> Mixture:
+    """The mixture with absent components up to `room`; a shared scale stays one."""
+    log_weights, means, scales = mixture
+    K, D = means.shape
+    unit = np.ones(D, scales.dtype) if scales.ndim == 2 else np.eye(D, dtype=scales.dtype)
+    if scales.ndim == 2 or len(scales) == K:
+        scales = np.concatenate([scales, np.broadcast_to(unit, (room - K, *unit.shape))])
+    none = np.full(room - K, -np.inf, log_weights.dtype)
+    extra = np.zeros((room - K, D), means.dtype)
+    return Mixture(np.concatenate([log_weights, none]), np.concatenate([means, extra]), scales)
+
+
+def without_room(mixture: Mixture, K: int) -> Mixture:
+    """The first K components."""
+    return Mixture(*(leaf if len(leaf) == 1 else leaf[:K] for leaf in mixture))
+
+
 def n_shards(N: int, D: int, K: int, axis_aligned: bool) -> int:
     """Threads worth using: one, unless an iteration takes several milliseconds."""
     squares = D if axis_aligned else D * D
@@ -101,13 +131,15 @@ def evaluate(
     """
     dtype = X.dtype
     units = Standardizer(np.zeros(X.shape[1]), np.ones(X.shape[1]))
+    K = len(mixture.means)
     mixture = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), mixture)
+    mixture = with_room(mixture, capacity(K, len(X)))
     blocks = []
     with float_scope(dtype):
         for start in range(0, len(X), ROWS):
             rows = X[start : start + ROWS]
             data = standard_data(rows, None, units)
-            joint = np.asarray(_joint(data, mixture, axis_aligned))[: len(rows)]
+            joint = np.asarray(_joint(data, mixture, axis_aligned))[: len(rows), :K]
             blocks.append([make(joint) for make in read])
     return tuple(np.concatenate(parts) for parts in zip(*blocks, strict=True))
 
