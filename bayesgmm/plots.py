@@ -304,8 +304,8 @@ def plot_uncertainty(
 def plot_objective(model: BaseEstimator, *, ax: Axes | None = None) -> Axes:
     """Objective per iteration for every restart, the kept one emphasised.
 
-    These are `restart_lower_bounds_` and, among them, `best_restart_`. First iterations far below
-    all the rest are left outside the picture, for they would flatten it.
+    These are `restart_lower_bounds_` and, among them, `best_restart_`. In runs of 20 iterations
+    and more, first ones far below all the rest are left outside the picture: they would flatten it.
 
     Parameters
     ----------
@@ -348,6 +348,7 @@ def plot_objective(model: BaseEstimator, *, ax: Axes | None = None) -> Axes:
         _draw_run(ax, run, kept=r == kept)
     _crop(ax, [run for run in runs if run.size])
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.ticklabel_format(axis="y", useOffset=False)
     ax.set(xlabel="iteration", ylabel="objective (lower bound)")
     handles = [Line2D([], [], **_run_style(True), label=f"restart {kept}, kept")]
     if len(runs) > 1:
@@ -596,7 +597,9 @@ def _draw_run(ax: Axes, run: np.ndarray, kept: bool) -> None:
 
 
 def _crop(ax: Axes, runs: Sequence[np.ndarray]) -> None:
-    """Leave out the lowest third of the values, but no end of a run, if they flatten the rest."""
+    """Leave out the lowest third of a long history, but no end of a run, where it flattens all."""
+    if max(map(len, runs)) < 20:
+        return
     lowest, third, high = np.quantile(np.concatenate(runs), [0, 0.35, 1])
     low = min(third, *(run[-1] for run in runs))
     if high - lowest > 10 * (high - low) > 0:

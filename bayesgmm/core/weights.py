@@ -470,7 +470,7 @@ def n_components_prior(prior: Sequence | Array, Kmax: int = 200) -> Array:
 
     Parameters
     ----------
-    prior : tuple (name, *parameters), or array of probabilities [k]
+    prior : tuple ``(name, *parameters)``, or array of probabilities [k]
         ``("poisson", rate)``: K - 1 ~ Poisson(rate). ``("geometric", p)``: P(K) = p (1 - p)^(K-1).
         ``("uniform", largest)``: 1 to `largest`. ``("bnb", size, a, b)``: K - 1 is beta negative
         binomial, P(K) = Gamma(size + K - 1) B(size + a, K - 1 + b) / (Gamma(size) Gamma(K)

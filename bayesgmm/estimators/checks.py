@@ -73,9 +73,13 @@ def check_finite(X: np.ndarray, names: list | None) -> None:
     label = [repr(names[j]) if names else str(j) for j in range(X.shape[1])]
     places = [f"row {i} column {label[j]}" for i, j in zip(rows[:5], columns[:5], strict=True)]
     more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
+    way_out = {
+        "NaN": "Missing values are not modelled: drop those rows or impute them first.",
+        "infinity": "Drop those rows or give finite values.",
+    }
     raise ValueError(
         f"Input X contains {kind}: {', '.join(places)}{more} ({len(np.unique(rows))} of {len(X)} "
-        "rows). Missing values are not modelled: drop those rows or impute them first."
+        f"rows). {way_out[kind]}"
     )
 
 

@@ -225,7 +225,7 @@ def loss(points, mixture):
 value_and_slopes = jax.jit(jax.vmap(jax.value_and_grad(loss, (0, 1))))
 
 
-@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("storage", ["full", "axis"])
 def test_slopes_with_an_absent_component(storage):
     """The gradient along a direction against central differences, under jit and vmap."""
     mixture = with_absent(random_mixture(0, K, 2, storage), 1)
@@ -242,7 +242,7 @@ def test_slopes_with_an_absent_component(storage):
     reverse = sum(map(np.vdot, jax.tree.leaves(slopes), jax.tree.leaves(direction)))
     assert_close(reverse, (values[2] - values[0]) / (2 * h), rtol=1e-6)
     assert slopes[1].log_weights[1] == 0
-    assert storage == "tied" or not slopes[1].scales[1].any()
+    assert not slopes[1].scales[1].any()
 
 
 @pytest.mark.parametrize("storage", STORAGES)
