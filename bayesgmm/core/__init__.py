@@ -28,6 +28,12 @@ from bayesgmm.core.mixture import (
     responsibilities,
     sample,
 )
+from bayesgmm.core.partitions import (
+    PitmanYor,
+    log_eppf,
+    n_components_prior,
+    prior_n_clusters,
+)
 from bayesgmm.core.sweep import (
     Form,
     Moments,
@@ -41,16 +47,7 @@ from bayesgmm.core.sweep import (
     reference,
     soft,
 )
-from bayesgmm.core.weights import (
-    WEIGHT_PRIORS,
-    Dirichlet,
-    FiniteMixture,
-    PitmanYor,
-    StickBreaking,
-    log_eppf,
-    n_components_prior,
-    prior_n_clusters,
-)
+from bayesgmm.core.weights import WEIGHT_PRIORS, Dirichlet, FiniteMixture, StickBreaking
 
 __all__ = [
     "FAMILIES",

@@ -1,4 +1,4 @@
-"""Mixture weights: Dirichlet, stick breaking, an unknown number of components; and partitions.
+"""Mixture weights: Dirichlet, stick breaking, an unknown number of components.
 
 A weight prior is a `NamedTuple` of arrays, prior and posterior alike, with five methods:
 ``update(counts)``, ``mode()``, ``expected_log()``, ``draw(key)`` and ``kl(prior)``. All three
@@ -7,68 +7,28 @@ readings are log weights, and an absent component has log weight -inf. Beside th
 counts, for which ``log_evidence(n) == (n * q.expected_log()).sum() - q.kl(p)``, q = p.update(n).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple, Self
 
-import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jax.scipy.special import digamma, gammaln, logsumexp, xlogy
+from jax.scipy.special import digamma, gammaln, logsumexp
 
 from bayesgmm.core.arrays import Array, Key
-
-# ------------------------------------------------------------------------- guarded log algebra
-
-
-def _floating(value: Array | float) -> Array:
-    value = jnp.asarray(value)
-    return value.astype(jnp.result_type(value, 1.0))
-
-
-def _positive(x: Array) -> Array:
-    """`x`, or 1 where it is not positive: inside a `where`, so that slopes are finite too."""
-    return jnp.where(x > 0, x, 1)
-
-
-def _finite(x: Array) -> Array:
-    return jnp.where(jnp.isfinite(x), x, 0)
-
-
-def _log(x: Array) -> Array:
-    return jnp.where(x > 0, jnp.log(_positive(x)), -jnp.inf)
-
-
-def _log_rising(a: Array, n: Array | int) -> Array:
-    """Log of Gamma(a + n) / Gamma(a); at a = 0 it is 0 for n = 0 and -inf beyond."""
-    rising = gammaln(_positive(a) + n) - gammaln(_positive(a))
-    return jnp.where(a > 0, rising, jnp.where(jnp.asarray(n) > 0, -jnp.inf, 0))
-
-
-def _log_share(x: Array) -> Array:
-    """Log of x / sum(x) along the last axis; -inf throughout where nothing is there to share."""
-    return _log(x) - _log(_positive(x.sum(-1, keepdims=True)))
-
-
-def _normalized(log_x: Array) -> Array:
-    return log_x - _finite(logsumexp(log_x, axis=-1, keepdims=True))
-
-
-def _after(x: Array) -> Array:
-    """Sum of all that comes after each entry of the last axis."""
-    return jnp.flip(_before(jnp.flip(x, -1)), -1)
-
-
-def _before(x: Array) -> Array:
-    """Sum of all that comes before each entry: shifted, not subtracted, so that -inf is safe."""
-    return jnp.pad(jnp.cumsum(x, -1)[..., :-1], [(0, 0)] * (x.ndim - 1) + [(1, 0)])
-
-
-def _log_peak(exponents: Array, concentration: Array) -> Array:
-    """Log of the shares that maximize prod w^exponents, a negative exponent read as 0."""
-    exponents = jnp.maximum(exponents, 0)
-    flat = exponents.sum(-1, keepdims=True) == 0
-    return _log_share(jnp.where(flat, concentration, exponents))
-
+from bayesgmm.core.logs import (
+    after,
+    before,
+    finite,
+    floating,
+    guarded_log,
+    log_falling,
+    log_peak,
+    log_rising,
+    log_share,
+    normalized,
+    positive,
+)
+from bayesgmm.core.partitions import Urns, log_eppf, log_partition, n_components_prior
 
 # ------------------------------------------------------------------------------ known number
 
@@ -96,7 +56,7 @@ class Dirichlet(NamedTuple):
     @classmethod
     def symmetric(cls, alpha: Array | float, K: int) -> Self:
         """Dirichlet(alpha, ..., alpha), as scikit-learn means ``weight_concentration_prior``."""
-        return cls(jnp.full((K,), _floating(alpha)))
+        return cls(jnp.full((K,), floating(alpha)))
 
     def update(self, counts: Array) -> "Dirichlet":
         """Posterior after `counts` [..., K] points, which need not be whole numbers."""
@@ -109,37 +69,37 @@ class Dirichlet(NamedTuple):
         concentration is at most 1 is absent, the rule of Figueiredo and Jain (2002, eq. 17).
         Where that is so of all of them there is no mode, and the mean stands in.
         """
-        return _log_peak(self.concentration - 1, self.concentration)
+        return log_peak(self.concentration - 1, self.concentration)
 
     def log_mean(self) -> Array:
         """Log of the expected weights [..., K]."""
-        return _log_share(self.concentration)
+        return log_share(self.concentration)
 
     def expected_log(self) -> Array:
         """E[log w_k] [..., K]."""
-        total = _positive(self.concentration.sum(-1, keepdims=True))
-        expected = digamma(_positive(self.concentration)) - digamma(total)
+        total = positive(self.concentration.sum(-1, keepdims=True))
+        expected = digamma(positive(self.concentration)) - digamma(total)
         return jnp.where(self.concentration > 0, expected, -jnp.inf)
 
     def draw(self, key: Key) -> Array:
         """Log of one draw of the weights [..., K], with all its digits however small they are."""
-        gammas = jr.loggamma(key, _positive(self.concentration), dtype=self.concentration.dtype)
-        return _normalized(jnp.where(self.concentration > 0, gammas, -jnp.inf))
+        gammas = jr.loggamma(key, positive(self.concentration), dtype=self.concentration.dtype)
+        return normalized(jnp.where(self.concentration > 0, gammas, -jnp.inf))
 
     def kl(self, prior: "Dirichlet") -> Array:
         """KL divergence [...] from `prior` to this; inf where only one has a component."""
         here, there = self.concentration, prior.concentration
-        total = _positive(here.sum(-1, keepdims=True))
-        slope = digamma(_positive(here)) - digamma(total)
-        terms = gammaln(_positive(there)) - gammaln(_positive(here)) + (here - there) * slope
+        total = positive(here.sum(-1, keepdims=True))
+        slope = digamma(positive(here)) - digamma(total)
+        terms = gammaln(positive(there)) - gammaln(positive(here)) + (here - there) * slope
         unmatched = jnp.where(here == there, 0, jnp.inf)
         terms = jnp.where((here > 0) & (there > 0), terms, unmatched)
-        return terms.sum(-1) + gammaln(total[..., 0]) - gammaln(_positive(there.sum(-1)))
+        return terms.sum(-1) + gammaln(total[..., 0]) - gammaln(positive(there.sum(-1)))
 
     def log_evidence(self, counts: Array) -> Array:
         """Log probability [...] of a vector of labels with these counts (Dirichlet-multinomial)."""
-        total = _positive(self.concentration.sum(-1))
-        return _log_rising(self.concentration, counts).sum(-1) - _log_rising(total, counts.sum(-1))
+        total = positive(self.concentration.sum(-1))
+        return log_rising(self.concentration, counts).sum(-1) - log_rising(total, counts.sum(-1))
 
     def log_density(self, log_weights: Array) -> Array:
         """Log density [...] of weights, with respect to all of them but one.
@@ -148,12 +108,12 @@ class Dirichlet(NamedTuple):
         below 1 the density is unbounded there, and its factor is left out.
         """
         exponents = self.concentration - 1
-        terms = exponents * _finite(log_weights)
+        terms = exponents * finite(log_weights)
         at_zero = jnp.where(exponents > 0, -jnp.inf, 0)
         terms = jnp.where(jnp.isfinite(log_weights), terms, at_zero)
         unwanted = jnp.isfinite(log_weights) & (self.concentration == 0)
-        constants = gammaln(_positive(self.concentration)).sum(-1)
-        total = gammaln(_positive(self.concentration.sum(-1)))
+        constants = gammaln(positive(self.concentration)).sum(-1)
+        total = gammaln(positive(self.concentration.sum(-1)))
         return jnp.where(unwanted, -jnp.inf, terms).sum(-1) + total - constants
 
 
@@ -252,12 +212,12 @@ class StickBreaking(NamedTuple):
 
 def _split(counts: Array) -> Array:
     """Points that each stick keeps and passes on, [K, 2]."""
-    return jnp.stack([counts, _after(counts)], -1)
+    return jnp.stack([counts, after(counts)], -1)
 
 
 def _chain(log_parts: Array) -> Array:
     """Log weights [K] from log v and log(1 - v), [K, 2]."""
-    return log_parts[..., 0] + _before(log_parts[..., 1])
+    return log_parts[..., 0] + before(log_parts[..., 1])
 
 
 # ----------------------------------------------------------------------------- unknown number
@@ -290,7 +250,7 @@ class FiniteMixture(NamedTuple):
     Examples
     --------
     >>> import jax.numpy as jnp
-    >>> from bayesgmm.core.weights import FiniteMixture, n_components_prior
+    >>> from bayesgmm.core import FiniteMixture, n_components_prior
     >>> prior = FiniteMixture.static(1.0, n_components_prior(("uniform", 4), Kmax=4), 6)
     >>> posterior = prior.update(jnp.array([0.0, 9.0, 0.0, 3.0, 0.0, 0.0]))
     >>> [f"{probability:.2f}" for probability in jnp.exp(posterior.log_n_components())]
@@ -317,7 +277,7 @@ class FiniteMixture(NamedTuple):
     def fixed(cls, gamma: Array | float, K: int) -> Self:
         """Exactly K components, in K slots: a symmetric Dirichlet as a prior over partitions."""
         log_prior = jnp.where(jnp.arange(1, K + 1) == K, 0, jnp.full(K, -jnp.inf))
-        return cls.static(gamma, log_prior.astype(_floating(gamma).dtype), K)
+        return cls.static(gamma, log_prior.astype(floating(gamma).dtype), K)
 
     def update(self, counts: Array) -> "FiniteMixture":
         """Posterior after `counts` [T] points."""
@@ -325,26 +285,26 @@ class FiniteMixture(NamedTuple):
 
     def log_n_components(self) -> Array:
         """Log p(K | counts) [Kmax]; -inf throughout if no K has a place for them."""
-        return _normalized(self.log_prior + _log_partition(self.counts, self.urns()))
+        return normalized(self.log_prior + log_partition(self.counts, self.urns()))
 
     def mode(self) -> Array:
         """Log weights [T] at the most probable K, and given that K as `Dirichlet.mode` has it."""
         best = jnp.argmax(self.log_n_components())
         gamma, owners = jnp.take(self.concentration, best), self._owners(best + 1)
         exponents = self._with_outside() + owners * (gamma - 1)
-        return _log_peak(exponents, self._with_outside() + owners * gamma)[:-1]
+        return log_peak(exponents, self._with_outside() + owners * gamma)[:-1]
 
     def log_mean(self) -> Array:
         """Log of the expected weights [T], absent components counted as 0."""
         shares = jnp.exp(self._given_each().log_mean()[:, :-1])  # [Kmax, T]
-        return _log((jnp.exp(self.log_n_components())[:, None] * shares).sum(0))
+        return guarded_log((jnp.exp(self.log_n_components())[:, None] * shares).sum(0))
 
     def expected_log(self) -> Array:
         """E[log w_k] [T]: -inf for a slot that may hold no component."""
         probability = jnp.exp(self.log_n_components())[:, None]
         given = self._given_each().expected_log()[:, :-1]  # [Kmax, T]
         missing = ((probability > 0) & jnp.isinf(given)).any(0)
-        return jnp.where(missing, -jnp.inf, (probability * _finite(given)).sum(0))
+        return jnp.where(missing, -jnp.inf, (probability * finite(given)).sum(0))
 
     def draw(self, key: Key) -> Array:
         """Log of one draw of the weights [T], K drawn before them."""
@@ -371,10 +331,10 @@ class FiniteMixture(NamedTuple):
         log_q, log_p = self.log_n_components(), prior.log_n_components()
         K = self._each()
         T, t, was = self.counts.size, self._n_occupied(), prior._n_occupied()
-        places = _log_falling(T - was, t - was) - _log_falling(K - was, t - was)
+        places = log_falling(T - was, t - was) - log_falling(K - was, t - was)
         weights = self._given_each().kl(prior._given_each(self.counts > 0))
         possible = jnp.isfinite(log_q)
-        inside = jnp.where(possible, _finite(log_q) - log_p + places + weights, 0)
+        inside = jnp.where(possible, finite(log_q) - log_p + places + weights, 0)
         return (jnp.exp(log_q) * inside).sum()
 
     def log_evidence(self, counts: Array) -> Array:
@@ -392,10 +352,10 @@ class FiniteMixture(NamedTuple):
         has probability V_n(t) prod_c Gamma(n_c + gamma) / Gamma(gamma) (Miller and Harrison 2018).
         """
         K = self._each()
-        terms = self.log_prior - _log_rising(K * self.concentration, n)
-        return logsumexp(terms + _log_falling(K, jnp.asarray(t)[..., None]), axis=-1)
+        terms = self.log_prior - log_rising(K * self.concentration, n)
+        return logsumexp(terms + log_falling(K, jnp.asarray(t)[..., None]), axis=-1)
 
-    def urns(self) -> "Urns":
+    def urns(self) -> Urns:
         """Prior over partitions, an Ewens-Pitman partition for each K."""
         K = self._each()
         return Urns(self.log_prior, -self.concentration, K * self.concentration, K)
@@ -407,7 +367,7 @@ class FiniteMixture(NamedTuple):
         return (self.counts > 0).sum(dtype=self.counts.dtype)
 
     def _log_labelling(self) -> Array:
-        return log_eppf(self, self.counts) - _log_falling(self.counts.size, self._n_occupied())
+        return log_eppf(self, self.counts) - log_falling(self.counts.size, self._n_occupied())
 
     def _with_outside(self) -> Array:
         return jnp.pad(self.counts, (0, 1))
@@ -429,242 +389,6 @@ class FiniteMixture(NamedTuple):
         return Dirichlet(self._with_outside() + owners * self.concentration[:, None])
 
 
-def _log_falling(K: Array | int, t: Array) -> Array:
-    """Log of K! / (K - t)!, -inf for t > K."""
-    left = K - t
-    falling = gammaln(_floating(K).astype(left.dtype) + 1) - gammaln(jnp.maximum(left, 0) + 1)
-    return jnp.where(left >= 0, falling, -jnp.inf)
-
-
-def _poisson(K: Array, rate: Array | float) -> Array:
-    return xlogy(K - 1, rate) - rate - gammaln(K)
-
-
-def _geometric(K: Array, p: Array | float) -> Array:
-    return jnp.log(p) + xlogy(K - 1, 1 - _floating(p))
-
-
-def _uniform(K: Array, largest: Array | int) -> Array:
-    return jnp.where(K <= largest, -jnp.log(_floating(largest)), -jnp.inf)
-
-
-def _beta_negative_binomial(
-    K: Array, size: Array | float, a: Array | float, b: Array | float
-) -> Array:
-    ways = _log_rising(_floating(size), K - 1) - gammaln(K)
-    failures = _log_rising(_floating(b), K - 1) - _log_rising(_floating(a + b), size + K - 1)
-    return ways + failures + _log_rising(_floating(a), _floating(size))
-
-
-N_COMPONENTS_PRIORS: dict[str, Callable] = {
-    "poisson": _poisson,
-    "geometric": _geometric,
-    "uniform": _uniform,
-    "bnb": _beta_negative_binomial,
-}
-"""Priors on the number of components: a name, and log p(K) as a function of K and parameters."""
-
-
-def n_components_prior(prior: Sequence | Array, Kmax: int = 200) -> Array:
-    """Log p(K) of the number of components K = 1, ..., Kmax, given that K is at most Kmax.
-
-    Parameters
-    ----------
-    prior : tuple ``(name, *parameters)``, or array of probabilities [k]
-        ``("poisson", rate)``: K - 1 ~ Poisson(rate). ``("geometric", p)``: P(K) = p (1 - p)^(K-1).
-        ``("uniform", largest)``: 1 to `largest`. ``("bnb", size, a, b)``: K - 1 is beta negative
-        binomial, P(K) = Gamma(size + K - 1) B(size + a, K - 1 + b) / (Gamma(size) Gamma(K)
-        B(a, b)). An array holds P(K) for K = 1, 2, ..., up to a factor.
-    Kmax : int, default 200
-
-    Returns
-    -------
-    [Kmax]
-        Normalized.
-
-    Raises
-    ------
-    ValueError
-        If the name is none of these.
-
-    Examples
-    --------
-    >>> import jax.numpy as jnp
-    >>> from bayesgmm.core.weights import n_components_prior
-    >>> jnp.exp(n_components_prior([1.0, 1.0], Kmax=4)).round(2).tolist()
-    [0.5, 0.5, 0.0, 0.0]
-    """
-    if not isinstance(prior[0], str):
-        probability = _floating(jnp.asarray(prior))[:Kmax]
-        return _normalized(_log(jnp.pad(probability, (0, Kmax - probability.size))))
-    name, *parameters = prior
-    if name not in N_COMPONENTS_PRIORS:
-        names = ", ".join(map(repr, N_COMPONENTS_PRIORS))
-        raise ValueError(f"n_components_prior must start with one of {names}; got {name!r}.")
-    dtype = jnp.result_type(1.0, *parameters)
-    return _normalized(N_COMPONENTS_PRIORS[name](jnp.arange(1, Kmax + 1, dtype=dtype), *parameters))
-
-
-# --------------------------------------------------------------------------------- partitions
-
-
-class PitmanYor(NamedTuple):
-    """Pitman-Yor process as a prior over partitions; with discount 0, a Dirichlet process.
-
-    Nothing is truncated here: `StickBreaking.pitman_yor` holds its first sticks.
-
-    Attributes
-    ----------
-    alpha : []
-        Over -discount.
-    discount : [], default 0
-        In [0, 1).
-
-    Examples
-    --------
-    >>> import jax.numpy as jnp
-    >>> from bayesgmm.core.weights import PitmanYor, log_eppf
-    >>> process = PitmanYor(alpha=1.0)  # two points together and one alone: 1/2 * 1/3
-    >>> f"{jnp.exp(log_eppf(process, jnp.array([2.0, 1.0]))):.4f}"
-    '0.1667'
-    """
-
-    alpha: Array | float
-    discount: Array | float = 0.0
-
-    def urns(self) -> "Urns":
-        """Prior over partitions, one Ewens-Pitman partition."""
-        zero = _floating(0 * self.alpha + 0 * self.discount)[None]
-        return Urns(zero, zero + self.discount, zero + self.alpha, zero + jnp.inf)
-
-    def draw(self, key: Key, counts: Array) -> Array:
-        """Log of one draw of the weights [T] of T slots, given the counts [T] of a partition.
-
-        The clusters keep their slots. What they leave is broken, stick by stick, over the free
-        slots; the last free slot takes all that is left, and if none is free it is left out, so
-        that the weights sum to less than one (Pitman 1996, corollary 20).
-        """
-        occupied = counts > 0
-        t, rank = occupied.sum(), jnp.cumsum(~occupied)
-        rest = self.alpha + t * self.discount
-        broken = jnp.where(rank == rank[-1], 0, rest + rank * self.discount)
-        kept = jnp.where(occupied, counts - self.discount, 1 - self.discount)
-        shapes = jnp.concatenate([kept, broken, _floating(rest)[None]])
-        log_kept, log_broken, log_rest = jnp.split(
-            _log_gammas(key, shapes), [counts.size, 2 * counts.size]
-        )
-        log_rest = jnp.where(t > 0, log_rest, 0)  # all there is if t = 0, whatever its shape
-        total = logsumexp(jnp.append(jnp.where(occupied, log_kept, -jnp.inf), log_rest))
-        both = jnp.logaddexp(log_kept, log_broken)
-        passed = _before(jnp.where(occupied, 0, log_broken - both))
-        free = log_rest + log_kept - both + passed
-        return jnp.where(occupied, log_kept, free) - total
-
-
-def _log_gammas(key: Key, shapes: Array) -> Array:
-    """Log of gamma variates, -inf for shape 0."""
-    drawn = jr.loggamma(key, _positive(shapes), dtype=shapes.dtype)
-    return jnp.where(shapes > 0, drawn, -jnp.inf)
-
-
-class Urns(NamedTuple):
-    """A mixture of J Ewens-Pitman partitions, what every prior here is to a partition.
-
-    After i points in t clusters the next one opens a cluster with probability
-    (concentration + t discount) / (concentration + i), never beyond `limit` clusters, and joins
-    cluster c with probability (n_c - discount) / (concentration + i). K components with
-    Dirichlet(gamma) weights have discount -gamma, concentration K gamma and limit K (Pitman 1995,
-    Probability Theory and Related Fields 102, 145-158).
-
-    Attributes
-    ----------
-    log_weight, discount, concentration, limit : [J]
-    """
-
-    log_weight: Array
-    discount: Array
-    concentration: Array
-    limit: Array
-
-
-def _log_partition(counts: Array, urns: Urns) -> Array:
-    """Log probability [J] under each urn of one partition with these counts [T]."""
-    n, t = counts.sum(), (counts > 0).sum()
-    i = jnp.arange(1, counts.size)
-    opening = urns.concentration[:, None] + i * urns.discount[:, None]  # [J, T-1]
-    opening = jnp.where(i < urns.limit[:, None], opening, 0)  # exactly, whatever the rounding
-    opened = jnp.where(i < t, _log(opening), 0).sum(-1)
-    joined = _log_rising(1 - urns.discount[:, None], _positive(counts) - 1).sum(-1)
-    return opened + joined - _log_rising(urns.concentration + 1, jnp.maximum(n - 1, 0))
-
-
-def log_eppf(prior: PitmanYor | FiniteMixture, counts: Array) -> Array:
-    """Log probability of a partition, its exchangeable partition probability function.
-
-    Parameters
-    ----------
-    prior : PitmanYor or FiniteMixture
-        `FiniteMixture.fixed` is a Dirichlet with a known number of components.
-    counts : [T]
-        Sizes of the clusters, whole numbers in any order; zeros are skipped.
-
-    Returns
-    -------
-    []
-        With every constant: it sums to one over all partitions of the points.
-
-    Examples
-    --------
-    >>> import jax.numpy as jnp
-    >>> from bayesgmm.core.weights import FiniteMixture, log_eppf
-    >>> fair = FiniteMixture.fixed(1.0, 2)  # three points, one of them alone
-    >>> f"{jnp.exp(log_eppf(fair, jnp.array([2.0, 1.0]))):.4f}"
-    '0.1667'
-    """
-    urns = prior.urns()
-    return logsumexp(urns.log_weight + _log_partition(counts, urns))
-
-
-def prior_n_clusters(
-    prior: PitmanYor | FiniteMixture, n: int, max_clusters: int | None = None
-) -> Array:
-    """Prior probability that n points fall into t = 1, 2, ... clusters, exactly.
-
-    Parameters
-    ----------
-    prior : PitmanYor or FiniteMixture
-    n : int
-        Number of points, at least 1.
-    max_clusters : int, optional
-        Stop at this many clusters; the probabilities up to there are the same. The work is n
-        times this, times Kmax for a `FiniteMixture`. Default: n.
-
-    Returns
-    -------
-    [max_clusters]
-        p(K+ = t) at entry t - 1.
-
-    Examples
-    --------
-    >>> from bayesgmm.core.weights import PitmanYor, prior_n_clusters
-    >>> [f"{probability:.3f}" for probability in prior_n_clusters(PitmanYor(1.0), 3)]
-    ['0.333', '0.500', '0.167']
-    """
-    weight, discount, concentration, limit = (leaf[:, None] for leaf in prior.urns())
-    t = jnp.arange(1, (n if max_clusters is None else min(n, max_clusters)) + 1)
-    opening = jnp.where(t < limit, concentration + t * discount, 0)  # [J, T]
-
-    # Given the urn, the number of clusters is a Markov chain: sums of positive terms, no logs.
-    def add_point(i, probability):
-        joined = probability * (i - t * discount)
-        opened = jnp.pad((probability * opening)[:, :-1], [(0, 0), (1, 0)])
-        return (joined + opened) / (concentration + i)
-
-    start = jnp.where(t == 1, jnp.ones_like(opening), 0)
-    chains = jax.lax.fori_loop(1, n, add_point, start)
-    return (jnp.exp(weight) * chains).sum(0)
-
-
 # -------------------------------------------------------------------------------------- table
 
 
@@ -674,7 +398,7 @@ def _pitman_yor(alpha: Array | float, K: int, discount: Array | float = 0.25) ->
 
 def _mfm(alpha: Array | float, K: int, log_prior: Array | None = None) -> FiniteMixture:
     if log_prior is None:
-        log_prior = n_components_prior(("bnb", 1, 4, 3)).astype(_floating(alpha).dtype)
+        log_prior = n_components_prior(("bnb", 1, 4, 3)).astype(floating(alpha).dtype)
     return FiniteMixture.dynamic(alpha, log_prior, K)
 
 

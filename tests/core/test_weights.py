@@ -13,15 +13,17 @@ import numpy as np
 import pytest
 from scipy import integrate, special, stats
 
+from bayesgmm.core.partitions import (
+    PitmanYor,
+    log_eppf,
+    n_components_prior,
+    prior_n_clusters,
+)
 from bayesgmm.core.weights import (
     WEIGHT_PRIORS,
     Dirichlet,
     FiniteMixture,
-    PitmanYor,
     StickBreaking,
-    log_eppf,
-    n_components_prior,
-    prior_n_clusters,
 )
 from tests.conftest import assert_close, assert_mean
 
