@@ -26,9 +26,10 @@ from hypothesis import strategies as st
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-from bayesgmm import GaussianMixture, __version__, cli, datasets
+from bayesgmm import GaussianMixture, __version__, cli, datasets, fitting
 from bayesgmm.cli import main
 from bayesgmm.core import FAMILIES
+from bayesgmm.text import LISTED, WIDTH, _rounded, _small, _transposed
 
 THREE = ["-k", "3", "--n-init", "2"]  # the shape that is compiled already
 
@@ -96,7 +97,7 @@ def test_report_names_the_fit(iris):
 
 
 def test_report_fits_a_terminal(iris):
-    assert max(map(len, iris.out.splitlines())) <= cli.WIDTH
+    assert max(map(len, iris.out.splitlines())) <= WIDTH
 
 
 def test_report_of_the_clusters(iris):
@@ -116,8 +117,8 @@ def test_report_of_the_clusters(iris):
 
 def test_report_of_the_least_certain_points(iris):
     assigned = iris.assignments()
-    least = assigned.nlargest(cli.LISTED, "uncertainty")
-    lines = iris.out.splitlines()[-cli.LISTED :]
+    least = assigned.nlargest(LISTED, "uncertainty")
+    lines = iris.out.splitlines()[-LISTED:]
     assert [int(line.split()[0]) for line in lines] == least.index.tolist()
     first = re.findall(r"(\d) \((\d\.\d{3})\)", lines[0])
     probabilities = least.iloc[0][[f"probability_{k}" for k in range(3)]].to_numpy()
@@ -143,8 +144,8 @@ def test_few_features_have_a_row_a_cluster(tmp_path):
 def test_many_clusters_are_laid_out_in_blocks():
     columns = [["cluster", *map(str, range(20))]]
     columns += [[f"feature_{j}", *(f"{j}.{k} ± 0.1" for k in range(20))] for j in range(30)]
-    lines = cli._transposed(columns)
-    assert max(map(len, lines)) <= cli.WIDTH
+    lines = _transposed(columns)
+    assert max(map(len, lines)) <= WIDTH
     blocks = "\n".join(lines).split("\n\n")
     assert len(blocks) > 1 and all(len(block.splitlines()) == 31 for block in blocks)
     cells = [cell for line in lines if line.startswith("  feature_29") for cell in line.split()]
@@ -155,7 +156,7 @@ def test_many_clusters_are_laid_out_in_blocks():
 
 def test_long_names_are_shortened():
     name = "a_feature_that_has_a_name_of_its_own_of_many_letters"
-    lines = cli._transposed([["cluster", "0"], [name, "1.0 ± 0.1"]])
+    lines = _transposed([["cluster", "0"], [name, "1.0 ± 0.1"]])
     assert lines[1].split()[0] == f"{name[:35]}…"
 
 
@@ -171,7 +172,7 @@ def test_long_names_are_shortened():
     ],
 )
 def test_mean_and_deviation_have_sensible_digits(mean, deviation, shown):
-    assert cli._rounded(mean, deviation) == shown
+    assert _rounded(mean, deviation) == shown
 
 
 @given(
@@ -179,7 +180,7 @@ def test_mean_and_deviation_have_sensible_digits(mean, deviation, shown):
     st.floats(-9, 9).map(lambda exponent: 10**exponent),
 )
 def test_digits_say_the_value_to_a_twentieth_of_the_deviation(mean, deviation):
-    shown = [float(text) for text in cli._rounded(mean, deviation)]
+    shown = [float(text) for text in _rounded(mean, deviation)]
     assert abs(shown[0] - mean) <= 0.051 * deviation + 1e-15 * abs(mean)
     assert math.isclose(shown[1], deviation, rel_tol=0.051)
 
@@ -188,7 +189,7 @@ def test_digits_say_the_value_to_a_twentieth_of_the_deviation(mean, deviation):
     ("value", "shown"), [(0.0, "0.000"), (1e-9, "<0.001"), (0.3301, "0.330"), (math.nan, "-")]
 )
 def test_small_numbers(value, shown):
-    assert cli._small(value) == shown
+    assert _small(value) == shown
 
 
 def test_characters_that_a_stream_lacks_do_not_stop_it():
@@ -413,7 +414,7 @@ def test_gaps_in_columns_that_are_not_used_do_not_matter(iris, tmp_path):
 
 @pytest.fixture
 def up_to_two(monkeypatch):
-    monkeypatch.setattr(cli, "LARGEST_AUTO", 2)
+    monkeypatch.setattr(fitting, "LARGEST_AUTO", 2)
 
 
 def test_number_of_components_by_bic(up_to_two, tmp_path):

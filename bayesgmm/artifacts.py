@@ -1,0 +1,122 @@
+"""The files of a fitted mixture: parameters.json, assignments.csv and figures."""
+
+import json
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bayesgmm.fitting import Fitted
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+__all__ = ["PAIRED", "write_artifacts"]
+
+PAIRED = 6
+"""The most features of which pairs.png shows every pair."""
+
+
+def write_artifacts(fitted: Fitted, folder: Path, figures: bool, note: Callable) -> list[str]:
+    """The names of the files written to the folder, which is made if it is not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / _PARAMETERS).exists():  # figures of an earlier run must not pass for this one's
+        for picture in _PICTURES:
+            (folder / picture.file).unlink(missing_ok=True)
+    text = json.dumps(_parameters(fitted), indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / _PARAMETERS).write_text(text + "\n", encoding="utf-8")
+    fitted.assignments.to_csv(folder / _ASSIGNMENTS, index_label="row")
+    return [_PARAMETERS, _ASSIGNMENTS, *(_draw(fitted, folder, note) if figures else ())]
+
+
+_PARAMETERS, _ASSIGNMENTS = "parameters.json", "assignments.csv"
+
+
+def _parameters(fitted: Fitted) -> dict[str, Any]:
+    """What parameters.json holds; floats are written so that they are read back exactly."""
+    model = fitted.model
+    settings = model.get_params()
+    names = ("tol", "reg_covar", "max_iter", "n_init", "init_params")
+    return {
+        "version": version("bayesgmm"),
+        "estimator": type(model).__name__,
+        "data": fitted.name,
+        "n_samples": len(fitted.X),
+        "feature_names": list(fitted.X.columns),
+        "n_components": model.n_components_,
+        "covariance_type": model.covariance_type,
+        "weights": model.weights_.tolist(),
+        "means": model.means_.tolist(),
+        "covariances": model.covariances_.tolist(),
+        "log_likelihood": model.lower_bound_ * len(fitted.X),
+        "bic": model.bic(fitted.X),
+        "converged": model.converged_,
+        "n_iter": model.n_iter_,
+        "seed": model.random_state,
+        "settings": {name: settings[name] for name in names},
+        "tried": [trial._asdict() for trial in fitted.trials],
+    }
+
+
+class _Picture(NamedTuple):
+    """A figure: its file, whether D features and K components have it, and who draws it."""
+
+    file: str
+    wanted: Callable[[int, int], bool]
+    draw: Callable[[Any, Any, Any, "Figure"], Any]  # of plots, model, X and the figure
+    size: Callable[[int], tuple[float, float]] = lambda D: (5.0, 3.6)  # in inches
+
+
+_PICTURES = (
+    _Picture(
+        "components.png",
+        lambda D, K: D == 1,
+        lambda plots, model, X, figure: plots.plot_density(model, X, ax=figure.subplots()),
+    ),
+    _Picture(
+        "components.png",
+        lambda D, K: D > 1,
+        lambda plots, model, X, figure: plots.plot_components(model, X, ax=figure.subplots()),
+    ),
+    _Picture(
+        "uncertainty.png",
+        lambda D, K: K > 1,
+        lambda plots, model, X, figure: plots.plot_uncertainty(model, X, ax=figure.subplots()),
+        lambda D: (5.0, 3.6 if D == 1 else 4.4),
+    ),
+    _Picture(
+        "pairs.png",
+        lambda D, K: D > 2,
+        lambda plots, model, X, figure: plots.plot_pairs(model, X, **_pairs(X, figure)),
+        lambda D: (1.6 + 1.4 * min(D, PAIRED), 1.2 + 1.2 * min(D, PAIRED)),
+    ),
+    _Picture(
+        "objective.png",
+        lambda D, K: True,
+        lambda plots, model, X, figure: plots.plot_objective(model, ax=figure.subplots()),
+    ),
+)
+
+
+def _pairs(X: "pd.DataFrame", figure: "Figure") -> dict[str, Any]:
+    F = min(X.shape[1], PAIRED)
+    return {"features": range(F), "axes": figure.subplots(F, F)}
+
+
+def _draw(fitted: Fitted, folder: Path, note: Callable) -> Iterator[str]:
+    """Draw and name every figure, without pyplot, so that no display is asked for."""
+    from matplotlib.figure import Figure
+
+    from bayesgmm import plots
+
+    D, K = fitted.X.shape[1], fitted.model.n_components_
+    if D > PAIRED:
+        shown = ", ".join(fitted.X.columns[:PAIRED])
+        note(f"pairs.png shows the first {PAIRED} features: {shown}")
+    for picture in _PICTURES:
+        if picture.wanted(D, K):
+            figure = Figure(figsize=picture.size(D), layout="constrained")
+            picture.draw(plots, fitted.model, fitted.X, figure)
+            figure.savefig(folder / picture.file, dpi=150)
+            yield picture.file

@@ -1,0 +1,131 @@
+"""The mixture that the command line fits: its number of components by BIC, its assignments."""
+
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["LARGEST_AUTO", "Fitted", "Trial", "assignments", "count", "fit_mixture"]
+
+LARGEST_AUTO = 6
+"""The most components that are tried where their number is not given."""
+
+
+class Trial(NamedTuple):
+    """A fit that ``--components auto`` compares with others.
+
+    Attributes
+    ----------
+    n_components : int
+    log_likelihood, bic : float or None
+        None where the fit was singular.
+    verdict : str
+        Why it is out of the running; empty if it is not.
+    """
+
+    n_components: int
+    log_likelihood: float | None = None
+    bic: float | None = None
+    verdict: str = "singular"
+
+
+class Fitted(NamedTuple):
+    """A fitted mixture and what is told of it.
+
+    Attributes
+    ----------
+    name : str
+        Of the data.
+    X : DataFrame [N, D]
+    model : GaussianMixture
+    trials : list of Trial
+        Empty when the number of components was given.
+    assignments : DataFrame [N]
+        label, probability_0, ..., uncertainty, entropy; its index names the rows.
+    """
+
+    name: str
+    X: "pd.DataFrame"
+    model: Any
+    trials: list[Trial]
+    assignments: "pd.DataFrame"
+
+
+def fit_mixture(
+    X: "pd.DataFrame",
+    n_components: int | None,
+    settings: dict[str, Any],
+    note: Callable,
+    quiet: bool = False,
+) -> tuple[Any, list[Trial]]:
+    """The fitted mixture, and the trials by which its number of components was chosen."""
+    from tqdm import tqdm
+
+    from bayesgmm.estimators.em import GaussianMixture
+
+    N, D = X.shape
+    size = f"{count(N, 'row')}, {count(D, 'feature')}"
+    if n_components is not None:
+        note(f"fitting {size}")
+        return GaussianMixture(n_components, **settings).fit(X), []
+    largest = max(1, min(LARGEST_AUTO, N // (D + 1)))  # D + 1 points to a full covariance
+    note(f"fitting {size} with 1 to {count(largest, 'component')}")
+    models = [GaussianMixture(K, **settings) for K in range(1, largest + 1)]
+    bar = tqdm(models, desc="components", leave=False, disable=quiet or None)
+    fits = [_try(model, X) for model in bar]  # a bar on terminals only
+    candidates = [fit for fit in fits if not fit[1].verdict]  # with one component at least
+    model, kept = min(candidates, key=lambda fit: float(fit[1].bic))
+    if kept.n_components == largest > 1:
+        note(f"BIC is smallest for the most components tried; for more than {largest} use -k")
+    return model, [trial for _, trial in fits]
+
+
+def _try(model: Any, X: "pd.DataFrame") -> tuple[Any, Trial]:
+    """Fit; a singular fit of several components is no candidate, of one it is an error."""
+    from bayesgmm.estimators.em import SINGULAR
+
+    K = model.n_components
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            model.fit(X)
+    except ValueError as error:
+        if K == 1 or str(error) != SINGULAR:
+            raise
+        return model, Trial(K)
+    for warning in caught:
+        text = f"{count(K, 'component')}: {warning.message}"
+        warnings.warn(text, warning.category, stacklevel=2)
+    log_likelihood = model.lower_bound_ * len(X)
+    return model, Trial(K, log_likelihood, model.bic(X), _verdict(model, X.shape))
+
+
+def _verdict(model: Any, shape: tuple[int, int]) -> str:
+    """Why the likelihood of a fit should not be believed, if so.
+
+    A covariance of its own fits D + 1 points or fewer as closely as the ridge lets it: such a
+    component is a spike of the likelihood, and its BIC means nothing.
+    """
+    from bayesgmm.core import FAMILIES
+
+    N, D = shape
+    fewest = model.weights_.min() * N
+    if model.n_components == 1 or FAMILIES[model.covariance_type].pooled or fewest > D + 1:
+        return ""
+    return f"out: a cluster of {fewest:.1f} points"
+
+
+def assignments(model: Any, X: "pd.DataFrame") -> "pd.DataFrame":
+    """Of every row of X: label, probability of each component, uncertainty, entropy."""
+    import pandas as pd
+
+    names = [f"probability_{k}" for k in range(model.n_components_)]
+    labels = pd.Series(model.labels_, name="label", index=X.index)
+    probabilities = pd.DataFrame(model.predict_proba(X), columns=names, index=X.index)
+    return pd.concat([labels, probabilities, model.uncertainty(X)], axis=1)
+
+
+def count(number: int, noun: str) -> str:
+    """``1 row``, ``2 rows``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

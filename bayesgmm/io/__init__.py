@@ -1,0 +1,1 @@
+"""Data read from files: tables by name or path."""
