@@ -17,6 +17,7 @@ from bayesgmm.core.conjugate import (
     update,
 )
 from bayesgmm.core.covariance import FAMILIES, Covariance
+from bayesgmm.core.forms import Form, choose_form, exact_form, kappa, reference
 from bayesgmm.core.mixture import (
     Mixture,
     change_units,
@@ -34,19 +35,7 @@ from bayesgmm.core.partitions import (
     n_components_prior,
     prior_n_clusters,
 )
-from bayesgmm.core.sweep import (
-    Form,
-    Moments,
-    choose_form,
-    exact_form,
-    hard,
-    joint_of,
-    kappa,
-    log_likelihood,
-    pad,
-    reference,
-    soft,
-)
+from bayesgmm.core.sweep import Moments, hard, joint_of, log_likelihood, pad, soft
 from bayesgmm.core.weights import WEIGHT_PRIORS, Dirichlet, FiniteMixture, StickBreaking
 
 __all__ = [

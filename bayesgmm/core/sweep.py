@@ -6,23 +6,24 @@ is evaluated and about which reference its moments are summed; the rest is writt
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import numpy as np
 
-from bayesgmm.core.arrays import (
-    Array,
-    Data,
-    Key,
-    full_scales,
-    inverse_scales,
-    is_axis_aligned,
-    whiten_with,
+from bayesgmm.core.arrays import Array, Data, Key, inverse_scales, is_axis_aligned
+from bayesgmm.core.forms import (
+    Form,
+    Frame,
+    exact_form,
+    frame_of,
+    local_encode,
+    reference,
+    standard_sums,
+    whitened_joint,
+    whitened_sums,
 )
 from bayesgmm.core.mixture import Mixture, log_constants
 
@@ -48,191 +49,6 @@ class Moments(NamedTuple):
     first: Array
     second: Array
     evidence: Array
-
-
-@dataclass(frozen=True)
-class Form:
-    """How a chunk is evaluated (static under `jit`).
-
-    Attributes
-    ----------
-    name : {"natural", "dense", "whitened"}
-        "natural": one product with the features [1, x, x_i x_j], about the origin. "dense": the
-        points themselves, for many features, about the origin. "whitened": about the current
-        means; exact for tight and collinear clusters, and what the others are tested against.
-    axis_aligned : bool
-        Whether covariances are diagonal.
-    chunk : int
-        Points per chunk.
-    """
-
-    name: str = "whitened"
-    axis_aligned: bool = False
-    chunk: int = 512
-
-    @property
-    def about_means(self) -> bool:
-        """Whether moments are about the means of the mixture rather than about the origin."""
-        return self.name == "whitened"
-
-
-DENSE_FROM = 40
-"""With this many features or more the products of points beat those of their features."""
-
-
-def choose_form(D: int, axis_aligned: bool = False) -> Form:
-    """The fastest form for D features; `Form("whitened", axis_aligned)` is the exact one."""
-    if axis_aligned:
-        return Form("natural", True, 1024 if D < 16 else 512)
-    if D >= DENSE_FROM:
-        return Form("dense", False, 256)
-    return Form("natural", False, 1024 if D < 4 else 512)
-
-
-def exact_form(axis_aligned: bool = False) -> Form:
-    """The form that keeps its digits whatever the mixture."""
-    return Form("whitened", axis_aligned, 256)
-
-
-def kappa_limit(dtype: Any) -> float:
-    """Largest `kappa` (see `conjugate.mode`) at which the fast forms keep half their digits."""
-    return 1e6 if np.dtype(dtype) == np.float64 else 1e3
-
-
-def reference(mixture: Mixture, form: Form) -> Array:
-    """The point about which a sweep takes the moments of each component, [K, D]."""
-    return mixture.means if form.about_means else jnp.zeros_like(mixture.means)
-
-
-# --- the forms: encode a mixture once, evaluate chunks, decode the sums -------------------------
-
-
-class _Frame(NamedTuple):
-    encode: Callable  # mixture -> coefficients
-    joint: Callable  # coefficients, points [D, n] -> log joint [K, n], features
-    sums: Callable  # resp [K, n], features -> counts, first, second in the frame's coordinates
-    decode: Callable  # counts, first, second, mixture -> the same about the reference
-
-
-def _pairs(D: int) -> tuple[np.ndarray, np.ndarray]:
-    return np.tril_indices(D)
-
-
-def _natural_features(points: Array) -> Array:
-    i, j = _pairs(points.shape[0])
-    return jnp.concatenate([jnp.ones_like(points[:1]), points, points[i] * points[j]])  # [F, n]
-
-
-def _natural_encode(mixture: Mixture) -> Array:
-    """Theta [K, F]: log joint = Theta @ [1, x, x_i x_j]."""
-    inverse = jnp.broadcast_to(
-        inverse_scales(mixture.scales), (len(mixture.means), *mixture.scales.shape[1:])
-    )
-    precision = jnp.swapaxes(inverse, -1, -2) @ inverse
-    whitened = jnp.einsum("kij,kj->ki", inverse, mixture.means)
-    linear = jnp.einsum("kij,ki->kj", inverse, whitened)
-    i, j = _pairs(mixture.means.shape[-1])
-    quadratic = jnp.where(i == j, -0.5, -1.0) * precision[:, i, j]  # i < j stands for j < i too
-    constant = log_constants(mixture) - 0.5 * jnp.square(whitened).sum(-1)
-    return jnp.concatenate([constant[:, None], linear, quadratic], axis=1)
-
-
-def _natural_joint(theta: Array, points: Array) -> tuple[Array, Array]:
-    features = _natural_features(points)
-    return theta @ features, features
-
-
-def _feature_sums(resp: Array, features: Array, D: int) -> tuple[Array, Array, Array]:
-    total = (features @ resp.T).T  # [K, F]: in this order XLA's product is twice as fast
-    return total[:, 0], total[:, 1 : D + 1], total[:, D + 1 :]
-
-
-def _natural_decode(counts: Array, first: Array, second: Array, mixture: Mixture) -> Any:
-    D = mixture.means.shape[-1]
-    i, j = _pairs(D)
-    place = np.empty((D, D), dtype=int)
-    place[i, j] = place[j, i] = np.arange(len(i))
-    return counts, first, second[:, place]
-
-
-def _axis_features(points: Array) -> Array:
-    return jnp.concatenate([jnp.ones_like(points[:1]), points, jnp.square(points)])
-
-
-def _axis_encode(mixture: Mixture) -> Array:
-    precision = jnp.square(inverse_scales(mixture.scales))
-    linear = precision * mixture.means
-    constant = log_constants(mixture) - 0.5 * (linear * mixture.means).sum(-1)
-    return jnp.concatenate([constant[:, None], linear, -0.5 * precision], axis=1)
-
-
-def _axis_joint(theta: Array, points: Array) -> tuple[Array, Array]:
-    features = _axis_features(points)
-    return theta @ features, features
-
-
-def _identity(counts: Array, first: Array, second: Array, mixture: Mixture) -> Any:
-    return counts, first, second
-
-
-def _local_encode(mixture: Mixture) -> tuple[Array, Array, Array]:
-    inverse = jnp.broadcast_to(
-        inverse_scales(mixture.scales), (len(mixture.means), *mixture.scales.shape[1:])
-    )
-    return inverse, mixture.means, log_constants(mixture)
-
-
-def _whitened_joint(coefficients: Any, points: Array) -> tuple[Array, Array]:
-    inverse, means, constants = coefficients
-    whitened = whiten_with(points, means, inverse)  # [K, D, n]
-    return constants[:, None] - 0.5 * jnp.square(whitened).sum(1), whitened
-
-
-def _whitened_sums(resp: Array, whitened: Array, D: int) -> tuple[Array, Array, Array]:
-    weighted = resp[:, None, :] * whitened
-    return resp.sum(1), weighted.sum(2), weighted @ jnp.swapaxes(whitened, 1, 2)
-
-
-def _whitened_decode(counts: Array, first: Array, second: Array, mixture: Mixture) -> Any:
-    scales = full_scales(mixture.scales)
-    second = scales @ second @ jnp.swapaxes(scales, -1, -2)
-    return counts, jnp.einsum("kij,kj->ki", jnp.broadcast_to(scales, second.shape), first), second
-
-
-def _standard_sums(resp: Array, whitened: Array, D: int) -> tuple[Array, Array, Array]:
-    weighted = resp[:, None, :] * whitened
-    return resp.sum(1), weighted.sum(2), (weighted * whitened).sum(2)
-
-
-def _standard_decode(counts: Array, first: Array, second: Array, mixture: Mixture) -> Any:
-    return counts, mixture.scales * first, jnp.square(mixture.scales) * second
-
-
-def _dense_joint(coefficients: Any, points: Array) -> tuple[Array, Array]:
-    inverse, means, constants = coefficients
-    K, D, _ = inverse.shape
-    offset = jnp.einsum("kij,kj->ki", inverse, means).reshape(K * D, 1)
-    whitened = (inverse.reshape(K * D, D) @ points - offset).reshape(K, D, -1)
-    return constants[:, None] - 0.5 * jnp.square(whitened).sum(1), points
-
-
-def _dense_sums(resp: Array, points: Array, D: int) -> tuple[Array, Array, Array]:
-    weighted = (resp[:, None, :] * points).reshape(-1, points.shape[1])  # [K D, n]
-    second = (weighted @ points.T).reshape(-1, D, D)
-    return resp.sum(1), (points @ resp.T).T, second
-
-
-FRAMES = {
-    ("natural", False): _Frame(_natural_encode, _natural_joint, _feature_sums, _natural_decode),
-    ("natural", True): _Frame(_axis_encode, _axis_joint, _feature_sums, _identity),
-    ("dense", False): _Frame(_local_encode, _dense_joint, _dense_sums, _identity),
-    ("whitened", False): _Frame(_local_encode, _whitened_joint, _whitened_sums, _whitened_decode),
-    ("whitened", True): _Frame(_local_encode, _whitened_joint, _standard_sums, _standard_decode),
-}
-
-
-def _frame(form: Form) -> _Frame:
-    return FRAMES[form.name, form.axis_aligned]
 
 
 # --- the loop -----------------------------------------------------------------------------------
@@ -319,7 +135,7 @@ def _softmax(joint: Array) -> tuple[Array, Array, Array]:
     return power, total, top + jnp.log(total)
 
 
-def _collect(sums: Any, evidence: Array, mixture: Mixture, frame: _Frame) -> Moments:
+def _collect(sums: Any, evidence: Array, mixture: Mixture, frame: Frame) -> Moments:
     return Moments(*frame.decode(*sums, mixture), evidence)
 
 
@@ -338,7 +154,7 @@ def soft(data: Data, mixture: Mixture, form: Form) -> Moments:
     Moments
         About `reference(mixture, form)`.
     """
-    frame, D = _frame(form), data.points.shape[0]
+    frame, D = frame_of(form), data.points.shape[0]
     coefficients = frame.encode(mixture)
 
     def body(part: Data, _):
@@ -368,7 +184,7 @@ def hard(key: Key, data: Data, mixture: Mixture, form: Form) -> tuple[Array, Mom
     moments : Moments
         Of the points as labelled; the evidence is the marginal one, as `soft` gives it.
     """
-    frame, D = _frame(form), data.points.shape[0]
+    frame, D = frame_of(form), data.points.shape[0]
     coefficients = frame.encode(mixture)
     K = mixture.means.shape[0]
     uniform = jr.uniform(key, data.weight.shape, data.weight.dtype)
@@ -429,7 +245,7 @@ def gathered(data: Data, start: Array, means: Array, axis_aligned: bool = False)
     Moments
         The evidence is 0.
     """
-    sums = _standard_sums if axis_aligned else _whitened_sums
+    sums = standard_sums if axis_aligned else whitened_sums
 
     def body(part: Data, start: Array):
         resp = _given_resp(start, len(means), part.weight)
@@ -446,7 +262,7 @@ def _given_resp(start: Array, n_components: int, weight: Array) -> Array:
 
 def joint_of(data: Data, mixture: Mixture, form: Form) -> Array:
     """Log joint of every point, [K, N]: `log_joint` in chunks and without its intermediates."""
-    frame = _frame(form)
+    frame = frame_of(form)
     coefficients = frame.encode(mixture)
 
     def body(part: Data, _):
@@ -540,11 +356,11 @@ def expected_joint(mixture: Mixture, found: Moments, about: Array) -> Array:
 def _point_slopes(data: Data, mixture: Mixture, form: Form) -> Data:
     """Slopes of the log likelihood with respect to the points [D, N] and the weights [N]."""
     exact = exact_form(form.axis_aligned)
-    inverse, means, constants = _local_encode(mixture)
+    inverse, means, constants = local_encode(mixture)
     back = inverse if is_axis_aligned(mixture.scales) else jnp.swapaxes(inverse, -1, -2)
 
     def body(part: Data, _):
-        joint, whitened = _whitened_joint((inverse, means, constants), part.points)
+        joint, whitened = whitened_joint((inverse, means, constants), part.points)
         power, total, density = _softmax(joint)
         resp = power / total
         pull = back[:, :, None] * whitened if back.ndim == 2 else back @ whitened
@@ -552,18 +368,3 @@ def _point_slopes(data: Data, mixture: Mixture, form: Form) -> Data:
 
     _, slopes = _over_chunks(data, (), chunk_size(data.weight.shape[0], exact), body)
     return Data(*slopes)
-
-
-def kappa(mixture: Mixture) -> Array:
-    """Largest sum_i P_k,ii (Sigma_k,ii + m_k,i^2): how many digits the fast forms lose.
-
-    About 2 D for round clusters near the origin of standardised points; it grows when a cluster
-    is tight, far out, or nearly flat in some direction. An absent component does not count.
-    """
-    inverse = inverse_scales(mixture.scales)
-    if is_axis_aligned(mixture.scales):
-        precision, variance = jnp.square(inverse), jnp.square(mixture.scales)
-    else:
-        precision, variance = jnp.square(inverse).sum(-2), jnp.square(mixture.scales).sum(-1)
-    condition = (precision * (variance + jnp.square(mixture.means))).sum(-1)
-    return jnp.where(jnp.isneginf(mixture.log_weights), 0.0, condition).max()

@@ -12,8 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 from bayesgmm.core.arrays import Data, Standardizer, float_scope
 from bayesgmm.core.conjugate import flat_prior
 from bayesgmm.core.covariance import FAMILIES, Covariance, unpack
+from bayesgmm.core.forms import choose_form
 from bayesgmm.core.mixture import Mixture
-from bayesgmm.core.sweep import choose_form
 from bayesgmm.estimators.base import Entered, MixtureEstimator
 from bayesgmm.estimators.checks import (
     check_components,

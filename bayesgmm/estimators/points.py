@@ -8,8 +8,9 @@ import jax
 import numpy as np
 
 from bayesgmm.core.arrays import Data, Standardizer, float_scope
+from bayesgmm.core.forms import exact_form
 from bayesgmm.core.mixture import Mixture
-from bayesgmm.core.sweep import exact_form, joint_of, padded_size
+from bayesgmm.core.sweep import joint_of, padded_size
 from bayesgmm.inference.devices import n_cores
 
 ROWS = 65_536

@@ -12,18 +12,9 @@ import numpy as np
 from bayesgmm.core.arrays import Array, Data, safe_divide
 from bayesgmm.core.conjugate import Hyperparameters, mode, update
 from bayesgmm.core.covariance import Covariance
+from bayesgmm.core.forms import Form, exact_form, kappa, kappa_limit, reference
 from bayesgmm.core.mixture import Mixture
-from bayesgmm.core.sweep import (
-    Form,
-    Moments,
-    exact_form,
-    gathered,
-    kappa,
-    kappa_limit,
-    located,
-    reference,
-    soft,
-)
+from bayesgmm.core.sweep import Moments, gathered, located, soft
 from bayesgmm.inference import devices
 from bayesgmm.inference.loop import (
     CONVERGED,

@@ -33,14 +33,8 @@ from bayesgmm.core import (
     reference,
     soft,
 )
-from bayesgmm.core.sweep import (
-    DENSE_FROM,
-    _inverse_cdf,
-    gathered,
-    kappa_limit,
-    located,
-    padded_size,
-)
+from bayesgmm.core.forms import DENSE_FROM, kappa_limit
+from bayesgmm.core.sweep import _inverse_cdf, gathered, located, padded_size
 from tests.conftest import assert_close, matrices, random_mixture, with_absent
 
 pytestmark = pytest.mark.usefixtures("x64")

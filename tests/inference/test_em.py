@@ -23,7 +23,7 @@ from bayesgmm.core import (
     float_scope,
     kappa,
 )
-from bayesgmm.core.sweep import kappa_limit
+from bayesgmm.core.forms import kappa_limit
 from bayesgmm.inference import em
 from bayesgmm.inference.loop import CONVERGED, FAILED, SPAN
 from tests.conftest import assert_close, matrices
