@@ -268,10 +268,10 @@ def _draw_scales(key: Key, components: NormalInverseWishart, family: Covariance)
     key_gamma, key_normal = jr.split(key)
     if family.axis_aligned:
         shape = jnp.broadcast_to(0.5 * dof[:, None], scale.shape)
-        variance = 0.5 * scale * jnp.exp(-jr.loggamma(key_gamma, shape))
+        variance = 0.5 * scale * jnp.exp(-jr.loggamma(key_gamma, shape, dtype=shape.dtype))
         return jnp.broadcast_to(jnp.sqrt(variance), (K, D))
     half = 0.5 * (dof[:, None] - jnp.arange(D)[::-1])  # last column of A has all the freedom
-    root = jnp.sqrt(2.0) * jnp.exp(0.5 * jr.loggamma(key_gamma, half))
+    root = jnp.sqrt(2.0) * jnp.exp(0.5 * jr.loggamma(key_gamma, half, dtype=half.dtype))
     above = jnp.triu(jr.normal(key_normal, scale.shape, scale.dtype), 1)
     bartlett = above + jax.vmap(jnp.diag)(root)  # upper triangular A, A A' ~ W(dof, I)
     lower = jnp.swapaxes(bartlett, -1, -2)

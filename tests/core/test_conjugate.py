@@ -673,7 +673,6 @@ def test_dtype_follows_the_input(name):
     assert dtypes == {np.dtype("float32")}
 
 
-@pytest.mark.xfail(reason="gamma variates come in JAX's default dtype", strict=True)
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_dtype_of_draws_follows_the_input(name):
     single = jax.tree.map(np.float32, informative(FAMILIES[name]))

@@ -500,15 +500,6 @@ def test_sharded_points_give_the_same_moments(on_two_devices):
     assert on_two_devices["jit"][1] < 1e-10
 
 
-@pytest.mark.xfail(
-    reason="a chunk cut from a sharded axis is gathered on all devices",
-    raises=AssertionError,
-    strict=True,
-)
-def test_jit_of_sharded_points_gathers_nothing(on_two_devices):
-    assert on_two_devices["jit"][0] == 0
-
-
 # --------------------------------------------------------------------------------------- dtypes
 
 
