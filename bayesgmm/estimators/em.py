@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.core.arrays import Data, Standardizer, float_scope
 from bayesgmm.core.conjugate import flat_prior
-from bayesgmm.core.covariance import FAMILIES, Covariance, unpack
+from bayesgmm.core.covariance import FAMILIES, Covariance, packed_shape, unpack
 from bayesgmm.core.forms import choose_form
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.estimators.base import Entered, MixtureEstimator
@@ -326,6 +326,15 @@ class GaussianMixture(MixtureEstimator):
         config: em.EMConfig,
     ) -> Mixture:
         """The last fit, in the units of this one: the other way to begin."""
+        K, D = self.n_components, len(units.scale)
+        wanted = ((K, D), packed_shape(self.covariance_type, K, D))
+        found = (np.shape(self.means_), np.shape(self.covariances_))
+        if found != wanted:
+            raise ValueError(
+                "warm_start=True goes on from the last fit, whose means_ and covariances_ have "
+                f"shapes {found[0]} and {found[1]}; now they are to have {wanted[0]} and "
+                f"{wanted[1]}. Set warm_start=False to start anew."
+            )
         return stored(to_standard(self.mixture_, units), config.family, kept.X)
 
     # --- where it ends

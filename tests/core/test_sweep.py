@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -407,6 +406,16 @@ def test_forward_mode_and_curvature():
     )
 
 
+@pytest.mark.xfail(reason="the points' slopes are cut in chunks of their own", strict=True)
+def test_slopes_pass_in_the_chunks_of_the_form():
+    """300 points in one chunk have a value, and so a gradient."""
+    data = Data(np.zeros((D, 300)), np.ones(300))
+    value = partial(log_likelihood, form=Form("natural", False, 300))
+    assert jax.eval_shape(value, data, random_mixture(0, K, D)).shape == ()
+    slope = jax.eval_shape(jax.grad(value), data, random_mixture(0, K, D))
+    assert slope.points.shape == (D, 300)
+
+
 def sweeps_in(function, *arguments):
     """How many passes over the points the traced function holds."""
     return str(jax.make_jaxpr(function)(*arguments)).count("= scan[")
@@ -437,17 +446,14 @@ def test_only_what_is_differentiated_is_computed():
 # -------------------------------------------------------------------------------------- devices
 
 SHARDED = """
-import json, re
-import jax, jax.numpy as jnp, numpy as np
-from jax.sharding import NamedSharding, PartitionSpec as P
+import json
+import jax, numpy as np
+from jax.sharding import Mesh, PartitionSpec as P
 from bayesgmm.core import Data, Form, Mixture, soft
 
 rng = np.random.default_rng(0)
 data = Data(rng.normal(size=(2, 512)), np.ones(512))
 mixture = Mixture(np.zeros(3), rng.normal(size=(3, 2)), np.broadcast_to(np.eye(2), (3, 2, 2)))
-mesh = jax.sharding.Mesh(np.array(jax.devices()), ("n",))
-specs = Data(P(None, "n"), P("n"))
-places = Data(*(NamedSharding(mesh, spec) for spec in specs))
 
 
 def sweep(data, mixture):
@@ -459,26 +465,24 @@ def added(data, mixture):
 
 
 by_device = jax.shard_map(
-    added, mesh=mesh, in_specs=(specs, P()), out_specs=P(), check_vma=False
+    added,
+    mesh=Mesh(np.array(jax.devices()), ("n",)),
+    in_specs=(Data(P(None, "n"), P("n")), P()),
+    out_specs=P(),
+    check_vma=False,
 )
-programs = {
-    "shard_map": jax.jit(by_device),
-    "jit": jax.jit(sweep, in_shardings=(places, NamedSharding(mesh, P()))),
-}
 with jax.enable_x64(True):
     whole = jax.jit(sweep)(data, mixture)
-    found = {}
-    for name, program in programs.items():
-        compiled = program.lower(data, mixture).compile()
-        leaves = zip(program(data, mixture), whole)
-        error = max(float(np.abs(np.asarray(a) - np.asarray(b)).max()) for a, b in leaves)
-        found[name] = len(re.findall("all-gather", compiled.as_text())), error
-print(json.dumps(found))
+    compiled = jax.jit(by_device).lower(data, mixture).compile()
+    leaves = zip(compiled(data, mixture), whole)
+    error = max(float(np.abs(np.asarray(a) - np.asarray(b)).max()) for a, b in leaves)
+found = {op: compiled.as_text().count(op) for op in ("all-gather", "all-reduce")}
+print(json.dumps({"devices": jax.device_count(), "error": error, **found}))
 """
 
 
-@pytest.fixture(scope="module")
-def on_two_devices():
+def test_a_sweep_on_each_device_gathers_nothing():
+    """Sums are reduced; the points stay where they are."""
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
     run = subprocess.run(
         [sys.executable, "-c", SHARDED],
@@ -488,16 +492,9 @@ def on_two_devices():
         timeout=300,
         check=True,
     )
-    return json.loads(re.findall(r"^\{.*\}$", run.stdout, re.MULTILINE)[-1])
-
-
-def test_a_sweep_on_each_device_gathers_nothing(on_two_devices):
-    gathers, error = on_two_devices["shard_map"]
-    assert gathers == 0 and error < 1e-10
-
-
-def test_sharded_points_give_the_same_moments(on_two_devices):
-    assert on_two_devices["jit"][1] < 1e-10
+    found = json.loads(run.stdout.splitlines()[-1])
+    assert found["devices"] == 2 and found["error"] < 1e-10
+    assert found["all-gather"] == 0 < found["all-reduce"]
 
 
 # --------------------------------------------------------------------------------------- dtypes

@@ -346,6 +346,7 @@ def test_conditional_far_from_every_component(model):
             "known['petal width'] must be a finite number, got 'wide'.",
         ),
         (lambda m: m.sample(0), "Invalid value for 'n_samples': 0."),
+        (lambda m: m.sample(2.5), "n_samples"),
     ],
 )
 def test_what_cannot_be_asked(model, call, message):
@@ -412,6 +413,22 @@ def test_from_parameters_goes_round(flowers, covariance_type):
         (
             dict(means=np.zeros((2, 3)), covariance_type="V"),
             "covariance_type='V' is for one feature, got 3.",
+        ),
+        (
+            dict(means=np.zeros((2, 2)), covariance_type="VVI", covariances=[np.eye(2) + 0.5] * 2),
+            "VVI covariance",
+        ),
+        (
+            dict(means=np.zeros((2, 2)), covariance_type="VII", covariances=[np.diag([1, 2])] * 2),
+            "VII covariance",
+        ),
+        (
+            dict(
+                means=np.zeros((2, 2)),
+                covariance_type="EEE",
+                covariances=[np.eye(2), [[2, 0], [0, 2]]],
+            ),
+            "EEE covariance",
         ),
         (dict(feature_names=["a", "b"]), "feature_names must name 1 features, got ['a', 'b']."),
     ],

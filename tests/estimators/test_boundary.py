@@ -61,7 +61,8 @@ def test_values_that_are_no_numbers_are_named(points, value, kind):
     X = points.copy()
     X[3, 1] = X[17, 2] = X[17, 0] = value
     place = "row 3 column 1, row 17 column 0, row 17 column 2 (2 of 200 rows)"
-    refuses(lambda: fitted(X), f"Input X contains {kind}: {place}", "drop those rows or impute")
+    way_out = {"NaN": "drop those rows or impute", "infinity": "give finite values"}[kind]
+    refuses(lambda: fitted(X), f"Input X contains {kind}: {place}", way_out)
     frame = pd.DataFrame(X, columns=list("abcd"))
     refuses(lambda: fitted(frame), "row 3 column 'b', row 17 column 'a'")
     X[20:30] = -value
@@ -208,6 +209,20 @@ def test_huge_and_tiny_units(points, covariance_type, exponent):
     np.testing.assert_allclose(other.lower_bound_, one.lower_bound_ + shift, rtol=1e-12)
 
 
+@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize("dtype, far", [(np.float64, 1e200), (np.float32, 1e30)])
+def test_a_point_too_far_for_the_square_of_its_distance(points, covariance_type, dtype, far):
+    model = fitted(points.astype(dtype), covariance_type=covariance_type)
+    X = np.full((2, 4), far, dtype)
+    X[1] = points[0]
+    proba, found = model.predict_proba(X), model.uncertainty(X)
+    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-6)
+    assert not found.isna().any(axis=None)
+    density = model.score_samples(X)
+    assert not np.isnan(density).any() and density[0] < -1e30 < density[1]
+    np.testing.assert_array_equal(proba[1], model.predict_proba(X[1:])[0])
+
+
 def test_units_whose_squares_are_no_floats(points):
     refuses(lambda: fitted(1e200 * points), "the spread of feature 'x0' is 3.", "in another unit")
     refuses(lambda: fitted(1e-200 * points), "the spread of feature 'x0' is 3.")
@@ -243,6 +258,8 @@ BAD_OPTIONS = [
     (dict(init_params=np.full((200, 2), 0.6)), "the smallest is 0.6, the largest sum 1.2."),
     (dict(init_params=np.full((200, 2), np.nan)), "must be finite", "the largest sum nan."),
     (dict(init_params=np.full((200, 2), -0.1)), "the smallest is -0.1"),
+    (dict(init_params=np.full(200, -1)), "init_params must", "at least one"),
+    (dict(init_params=np.zeros((200, 2))), "init_params must", "at least one"),
     (dict(init_params=None), "init_params must be a name, integer labels of shape (200,)"),
     (dict(weights_init=[0.5, 0.6]), "'weights' should be normalized", "= 1.10000"),
     (dict(weights_init=[1.0]), "'weights' should have the shape of (2,), but got (1,)"),
@@ -254,6 +271,10 @@ BAD_OPTIONS = [
     (dict(precisions_init=[np.eye(4), -np.eye(4)]), "the smallest eigenvalue is -1"),
     (dict(precisions_init=[np.tri(4)] * 2), "positive-definite; it is not symmetric"),
     (dict(covariance_type="diag", precisions_init=np.zeros((2, 4))), "the smallest is 0"),
+    # under mclust's names [K, D, D], but not every such array is one of the family
+    (dict(covariance_type="VVI", precisions_init=[np.eye(4) + 0.5] * 2), "VVI precision"),
+    (dict(covariance_type="VII", precisions_init=[np.diag([1.0, 1, 1, 2])] * 2), "VII precision"),
+    (dict(covariance_type="EEE", precisions_init=[np.eye(4), 2 * np.eye(4)]), "EEE precision"),
     (dict(random_state="seed"), "cannot be used to seed"),
     (dict(warm_start="no"), "warm_start must be"),
     (dict(verbose=-1), "verbose must be"),
@@ -274,6 +295,47 @@ def test_bad_options(points, options, parts):
 def test_every_option_has_its_bad_values():
     tested = {name for row in BAD_OPTIONS for name in row[0]}
     assert tested == set(GaussianMixture().get_params())
+
+
+def test_options_of_numpys_types(points):
+    one = fitted(points)
+    options = dict(n_components=np.int64(2), max_iter=np.int32(5), tol=np.float32(0.01))
+    options |= dict(n_init=np.int16(1), reg_covar=np.float64(1e-6), warm_start=np.bool_(False))
+    other = fitted(points, verbose=np.int64(0), verbose_interval=np.uint8(10), **options)
+    np.testing.assert_array_equal(other.means_, one.means_)
+    assert fitted(points, max_iter=10**12).converged_
+
+
+@pytest.mark.parametrize(
+    "changed, columns",
+    [(dict(), 3), (dict(n_components=3), 4), (dict(n_components=1), 4)],
+    ids=["fewer features", "more components", "fewer components"],
+)
+def test_warm_start_from_a_fit_of_another_size(points, changed, columns):
+    model = fitted(points, warm_start=True)
+    model.set_params(**changed)
+    refuses(lambda: model.fit(points[:, :columns]), "warm_start")
+    model.set_params(n_components=2).fit(points)  # and the last fit is still there
+    assert model.n_iter_ == 1
+
+
+@pytest.mark.parametrize("covariance_type", TYPES)
+def test_warm_start_from_a_fit_of_another_family(points, covariance_type):
+    """The mixture is what is gone on from, or a clear error says that it cannot be."""
+    model = fitted(points, warm_start=True)
+    try:
+        model.set_params(covariance_type=covariance_type).fit(points)
+    except ValueError as error:
+        assert "warm_start" in str(error)
+    else:
+        assert_finite(model, points)
+
+
+def test_warm_start_from_given_parameters(points):
+    fit = fitted(points)
+    model = GaussianMixture.from_parameters(fit.weights_, fit.means_, fit.covariances_)
+    model.set_params(warm_start=True).fit(points)
+    np.testing.assert_allclose(model.means_, fit.means_, rtol=1e-6)
 
 
 def test_names_in_a_message_come_from_the_table():
