@@ -81,6 +81,23 @@ class Covariance:
             scatter = scatter.sum(-1, keepdims=True)
         return scatter.sum(0, keepdims=True) if self.pooled else scatter
 
+    def nearest(self, matrices: np.ndarray) -> np.ndarray:
+        """Matrices [K, D, D] with what the family shares averaged: themselves if they are of it."""
+        if self.pooled:
+            matrices = np.broadcast_to(matrices.mean(0), matrices.shape)
+        if not self.axis_aligned:
+            return matrices
+        eye = np.eye(matrices.shape[-1])
+        if self.isotropic:
+            return np.trace(matrices, axis1=1, axis2=2)[:, None, None] * eye / len(eye)
+        return matrices * eye
+
+    def words(self) -> str:
+        """What its matrices are, in words."""
+        kind = "a multiple of the identity" if self.isotropic else "diagonal"
+        kind = kind if self.axis_aligned else "any"
+        return f"{kind}, {'one for all components' if self.pooled else 'one a component'}"
+
     def n_shared(self, K: int, D: int) -> tuple[int, int]:
         """How many components, and how many features, stand behind one entry of `reduce`."""
         return (K if self.pooled else 1), (D if self.isotropic else 1)

@@ -28,6 +28,7 @@ from bayesgmm.estimators.points import (
     most_probable,
     proba,
     to_user,
+    weighted_mean,
 )
 
 
@@ -45,10 +46,13 @@ class Entered(NamedTuple):
     weight: np.ndarray | None
 
     def kept(self) -> "Entered":
-        """Without the rows of weight 0."""
-        if self.weight is None or self.weight.all():
+        """Without the rows of weight 0; the weights have mean 1, for only their ratios matter."""
+        if self.weight is None:
             return self
-        return Entered(self.X[self.weight > 0], self.weight[self.weight > 0])
+        weight = self.weight / self.weight.max()
+        rows = slice(None) if weight.all() else weight > 0
+        weight = weight[rows]
+        return Entered(self.X[rows], weight / weight.mean())
 
 
 class MixtureEstimator(DensityMixin, BaseEstimator):
@@ -72,7 +76,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         check_finite(checked, names)
         if sample_weight is None:
             return Entered(checked, None)
-        return Entered(checked, check_weight(sample_weight, len(checked), checked.dtype))
+        return Entered(checked, check_weight(sample_weight, len(checked)))
 
     def _units(self, entered: Entered, scaling: str) -> Standardizer:
         """The core's units for these points."""
@@ -181,7 +185,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X, weight = self._enter(X, sample_weight, reset=False)
-        return float(np.average(self._read(X, logsumexp)[0], weights=weight))
+        return weighted_mean(self._read(X, logsumexp)[0], weight)
 
     def uncertainty(self, X: Any) -> Any:
         """How unsure the assignment of each point is.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bayesgmm.core.arrays import Standardizer
-from bayesgmm.core.covariance import UNIVARIATE, packed_shape
+from bayesgmm.core.covariance import FAMILIES, UNIVARIATE, packed_shape
 
 
 def lookup(table: Mapping[str, Any], name: Any, argument: str) -> Any:
@@ -83,8 +83,8 @@ def check_finite(X: np.ndarray, names: list | None) -> None:
     )
 
 
-def check_weight(sample_weight: Any, N: int, dtype: Any) -> np.ndarray:
-    """Weights of N rows, [N], from one a row or one for all.
+def check_weight(sample_weight: Any, N: int) -> np.ndarray:
+    """Weights of N rows, [N] in float64, from one a row or one for all.
 
     Raises
     ------
@@ -105,8 +105,8 @@ def check_weight(sample_weight: Any, N: int, dtype: Any) -> np.ndarray:
             f"row {wrong[0]} has {weight[wrong[0]]} ({len(wrong)} such rows)."
         )
     if not weight.any():
-        raise ValueError("sample_weight must not be 0 for every row: there is nothing to fit.")
-    return weight.astype(dtype)
+        raise ValueError("sample_weight must not be zero in every row: there is nothing to fit.")
+    return weight.astype(np.float64)
 
 
 def check_scale(units: Standardizer, dtype: Any, names: list[str]) -> None:
@@ -124,6 +124,20 @@ def check_scale(units: Standardizer, dtype: Any, names: list[str]) -> None:
                 f"the spread of feature {name!r} is {scale:.1e}: its variance cannot be held in "
                 f"{np.dtype(dtype).name}. Give it in another unit."
             )
+
+
+def check_flags(warm_start: Any, verbose: Any) -> None:
+    """`warm_start` is a bool, `verbose` a bool or a whole number.
+
+    Raises
+    ------
+    ValueError
+        If they are not.
+    """
+    if not isinstance(warm_start, bool | np.bool_):
+        raise ValueError(f"warm_start must be True or False, got {warm_start!r}.")
+    if not isinstance(verbose, bool | np.bool_):
+        check_number(verbose, "verbose", integer=True, low=0)
 
 
 def check_ridge(value: Any) -> None:
@@ -202,6 +216,8 @@ def check_start(start: Any, N: int, K: int, dtype: Any) -> np.ndarray:
                 f"init_params must be labels from 0 to n_components - 1 = {K - 1}, or -1 for "
                 f"none; got labels from {start.min()} to {start.max()}."
             )
+        if start.max() < 0:
+            raise ValueError("init_params must give at least one point a label, got -1 throughout.")
         return start.astype(np.int32)
     if start.shape == (N, K) and start.dtype.kind in "buif":
         sums = start.sum(axis=1)
@@ -210,6 +226,8 @@ def check_start(start: Any, N: int, K: int, dtype: Any) -> np.ndarray:
                 "init_params as responsibilities must be finite, at least 0, and sum to at most 1 "
                 f"in each row; the smallest is {start.min():g}, the largest sum {sums.max():g}."
             )
+        if not sums.any():
+            raise ValueError("init_params must hold at least one responsibility above 0.")
         return np.ascontiguousarray(start.T, dtype)
     raise ValueError(
         f"init_params must be a name, integer labels of shape ({N},) or responsibilities of shape "
@@ -286,6 +304,11 @@ def check_matrices(
         return matrices
     even = np.allclose(matrices, np.swapaxes(matrices, -1, -2))
     smallest = np.linalg.eigvalsh(matrices).min()
+    if even and not np.allclose(matrices, FAMILIES[covariance_type].nearest(matrices)):
+        raise ValueError(
+            f"'{name}' should be of the family: {FAMILIES[covariance_type].words()} for "
+            f"{covariance_type}"
+        )
     if not even or smallest <= 0:
         found = f"the smallest eigenvalue is {smallest:g}" if even else "it is not symmetric"
         raise ValueError(f"'{name}' should be symmetric, positive-definite; {found}")

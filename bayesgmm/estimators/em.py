@@ -17,6 +17,7 @@ from bayesgmm.core.mixture import Mixture
 from bayesgmm.estimators.base import Entered, MixtureEstimator
 from bayesgmm.estimators.checks import (
     check_components,
+    check_flags,
     check_matrices,
     check_means_init,
     check_number,
@@ -34,6 +35,7 @@ from bayesgmm.estimators.points import (
     n_shards,
     standard_shards,
     to_standard,
+    weighted_mean,
     with_room,
     without_room,
 )
@@ -249,6 +251,7 @@ class GaussianMixture(MixtureEstimator):
         if isinstance(self.init_params, str):
             lookup(STARTS, self.init_params, "init_params")
         check_ridge(self.reg_covar)
+        check_flags(self.warm_start, self.verbose)
 
     # --- where it begins
 
@@ -348,7 +351,7 @@ class GaussianMixture(MixtureEstimator):
         self.n_components_ = self.n_components
         self.converged_ = bool(run.converged[best])
         self.n_iter_ = int(run.n_iter[best])
-        self.lower_bound_ = float(np.average(density, weights=entered.weight))
+        self.lower_bound_ = weighted_mean(density, entered.weight)
         self.lower_bounds_ = traces[best].tolist()
         self.restart_lower_bounds_ = traces
         self.best_restart_ = best
@@ -467,7 +470,7 @@ class GaussianMixture(MixtureEstimator):
             mixture = Mixture(np.log(weights), means, np.linalg.cholesky(matrices))
         model._publish(mixture, Standardizer(np.zeros(D), np.ones(D)), np.float64)
         model.n_features_in_, model.n_components_ = D, K
-        model.n_iter_, model.converged_ = 0, False
+        model.n_iter_, model.converged_, model._last_objective = 0, False, -np.inf
         if feature_names is not None:
             names = np.asarray(feature_names, dtype=object)
             if names.shape != (D,):

@@ -53,7 +53,7 @@ def capacity(K: int, N: int) -> int:
     With few points a component more costs nothing and a compilation everything, so that fits of
     2, 3 and 4 components share one program, as do those of 5 to 8; with many points it is K.
     """
-    return K if N > FEW else max(4, 1 << (K - 1).bit_length())
+    return K if N > FEW else max(4, 1 << (int(K) - 1).bit_length())
 
 
 FEW = 4096
@@ -141,6 +141,7 @@ def evaluate(
             rows = X[start : start + ROWS]
             data = standard_data(rows, None, units)
             joint = np.asarray(_joint(data, mixture, axis_aligned))[: len(rows), :K]
+            joint = np.where(np.isnan(joint), -np.inf, joint)  # distances beyond the floats
             blocks.append([make(joint) for make in read])
     return tuple(np.concatenate(parts) for parts in zip(*blocks, strict=True))
 
@@ -156,13 +157,18 @@ def proba(joint: np.ndarray) -> np.ndarray:
 
 
 def logsumexp(joint: np.ndarray) -> np.ndarray:
-    """Log of the row sums of exp(joint), [N]."""
+    """Log of the row sums of exp(joint), [N]; -inf where no component reaches."""
     top = joint.max(axis=1)
-    return top + np.log(np.exp(joint - top[:, None]).sum(axis=1))
+    top = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(divide="ignore"):
+        return top + np.log(np.exp(joint - top[:, None]).sum(axis=1))
 
 
 def log_proba(joint: np.ndarray) -> np.ndarray:
-    """Log probability of each component, [N, K]."""
+    """Log probability of each component, [N, K]; where no component reaches, all are alike."""
+    beyond = np.isneginf(joint).all(axis=1)
+    if beyond.any():
+        joint = np.where(beyond[:, None], 0.0, joint).astype(joint.dtype)
     return joint - logsumexp(joint)[:, None]
 
 
@@ -177,3 +183,8 @@ def entropy(joint: np.ndarray) -> np.ndarray:
     """Entropy of the probabilities in nats, [N]."""
     logs = log_proba(joint)
     return -(np.exp(logs) * np.where(np.isfinite(logs), logs, 0.0)).sum(axis=1)
+
+
+def weighted_mean(values: np.ndarray, weight: np.ndarray | None) -> float:
+    """Mean of `values` [N]; no scale of the weights overflows."""
+    return float(np.average(values, weights=None if weight is None else weight / weight.max()))

@@ -289,7 +289,7 @@ def run(
     history: list[list[float]] = [[] for _ in range(R)]
     for form, limit in _forms(config.form, dtype):
         config = replace(config, form=form)
-        limits = Limits(dtype.type(tol), np.int32(max_iter), dtype.type(limit))
+        limits = Limits(dtype.type(tol), np.int32(min(max_iter, 2**31 - 1)), dtype.type(limit))
         progress = progress._replace(
             status=np.where(progress.status == FAILED, np.int32(RUNNING), progress.status)
         )

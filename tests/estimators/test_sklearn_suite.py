@@ -24,6 +24,8 @@ FILES = {
             'f" max value {np.max(weights_bad_range):.5f}, "\n'
             '        f"min value {np.min(weights_bad_range):.5f}"',
         ),
+        # one restart and five are two programs, whose sums may round differently
+        ("assert train2 >= train1", "assert train2 >= train1 - 1e-12 * abs(train1)"),
     ),
     "test_mixture.py": (
         (
