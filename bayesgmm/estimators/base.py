@@ -214,7 +214,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
 
         found = self._read(self._enter(X, reset=False).X, doubt, entropy)
         columns = dict(zip(("uncertainty", "entropy"), found, strict=True))
-        return pd.DataFrame(columns, index=getattr(X, "index", None))
+        return pd.DataFrame(columns, index=X.index if hasattr(X, "columns") else None)
 
     def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Random points from the fitted mixture.
@@ -236,10 +236,9 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
             If `n_samples` is less than 1.
         """
         check_is_fitted(self)
-        if n_samples < 1:
+        if not isinstance(n_samples, int | np.integer) or n_samples < 1:
             raise ValueError(
-                f"Invalid value for 'n_samples': {n_samples}. The sampling requires at least "
-                "one sample."
+                f"Invalid value for 'n_samples': {n_samples}. It must be an integer of at least 1."
             )
         random_state = check_random_state(self.random_state)
         mixture = self.mixture_

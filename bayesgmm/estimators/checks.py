@@ -1,6 +1,7 @@
 """The boundary: every check of an argument, once, with a message that says the way out."""
 
 import difflib
+import sys
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -195,7 +196,15 @@ def warn_not_converged(message: str) -> None:
     """A `ConvergenceWarning` that points at the caller of `fit`."""
     from sklearn.exceptions import ConvergenceWarning
 
-    warnings.warn(message, ConvergenceWarning, stacklevel=4)
+    warnings.warn(message, ConvergenceWarning, stacklevel=_level_of_the_user())
+
+
+def _level_of_the_user() -> int:
+    """How many frames up the first one lies that is not ours."""
+    frame, level = sys._getframe(1), 1
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("bayesgmm."):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 # --- where a fit begins -------------------------------------------------------------------------
@@ -304,10 +313,10 @@ def check_matrices(
         return matrices
     even = np.allclose(matrices, np.swapaxes(matrices, -1, -2))
     smallest = np.linalg.eigvalsh(matrices).min()
-    if even and not np.allclose(matrices, FAMILIES[covariance_type].nearest(matrices)):
+    family = FAMILIES[covariance_type]
+    if even and matrices.ndim == 3 and not np.allclose(matrices, family.nearest(matrices)):
         raise ValueError(
-            f"'{name}' should be of the family: {FAMILIES[covariance_type].words()} for "
-            f"{covariance_type}"
+            f"'{name}' should be of the family: {family.words()} for {covariance_type}"
         )
     if not even or smallest <= 0:
         found = f"the smallest eigenvalue is {smallest:g}" if even else "it is not symmetric"

@@ -80,6 +80,13 @@ def test_a_step_that_is_not_sound_is_not_taken():
         assert np.isnan(progress.history).all()
 
 
+def test_an_infinite_objective_is_not_sound():
+    """However well conditioned the step: 1e200 squared is beyond the floats."""
+    progress = advance(started(1e200, 1.5, 3.0), limits(kappa=np.inf), np.int32(SPAN))
+    assert progress.status.tolist() == [FAILED, CONVERGED, CONVERGED]
+    assert progress.n_iter[0] == 0 and progress.state.x[0] == 1e200
+
+
 def test_it_fails_where_the_condition_is_passed_and_not_before():
     progress = advance(started(1e-3, 1.0, 1.0), limits(kappa=100), np.int32(SPAN))
     assert progress.status.tolist() == [FAILED, CONVERGED, CONVERGED]
@@ -132,6 +139,8 @@ def test_the_first_objective_has_one_to_be_compared_with():
     )
     resumed = advance(started(*guesses, objective=-0.2), limits(0.1, 1), np.int32(SPAN))
     assert resumed.status.tolist() == [RUNNING, CONVERGED, CONVERGED]  # -7 and -0.25
+    unknown = advance(started(*guesses, objective=np.nan), limits(0.1, 1), np.int32(SPAN))
+    assert unknown.status.tolist() == [RUNNING] * 3  # arrival is affirmed
 
 
 def test_limits_are_traced():
