@@ -4,6 +4,7 @@ import difflib
 import sys
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -311,10 +312,12 @@ def check_matrices(
         if (matrices <= 0).any():
             raise ValueError(f"'{name}' should be positive; the smallest is {matrices.min():g}")
         return matrices
-    even = np.allclose(matrices, np.swapaxes(matrices, -1, -2))
+    size = abs(matrices).max()  # a tolerance in their own units
+    alike = partial(np.allclose, rtol=1e-6, atol=1e-6 * size)
+    even = alike(matrices, np.swapaxes(matrices, -1, -2))
     smallest = np.linalg.eigvalsh(matrices).min()
     family = FAMILIES[covariance_type]
-    if even and matrices.ndim == 3 and not np.allclose(matrices, family.nearest(matrices)):
+    if even and matrices.ndim == 3 and not alike(matrices, family.nearest(matrices)):
         raise ValueError(
             f"'{name}' should be of the family: {family.words()} for {covariance_type}"
         )

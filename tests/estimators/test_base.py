@@ -386,6 +386,9 @@ def test_from_parameters_goes_round(flowers, covariance_type):
     assert clone(model).fit(X).converged_
 
 
+PLANE = dict(means=np.zeros((2, 2)))
+
+
 @pytest.mark.parametrize(
     "changed, message",
     [
@@ -414,21 +417,16 @@ def test_from_parameters_goes_round(flowers, covariance_type):
             dict(means=np.zeros((2, 3)), covariance_type="V"),
             "covariance_type='V' is for one feature, got 3.",
         ),
-        (
-            dict(means=np.zeros((2, 2)), covariance_type="VVI", covariances=[np.eye(2) + 0.5] * 2),
+        (PLANE | dict(covariance_type="VVI", covariances=[np.eye(2) + 0.5] * 2), "VVI covariance"),
+        (PLANE | dict(covariance_type="VII", covariances=[np.diag([1, 2])] * 2), "VII covariance"),
+        (PLANE | dict(covariance_type="EEE", covariances=[np.eye(2), 2 * np.eye(2)]), "EEE cov"),
+        (  # in other units too
+            PLANE | dict(covariance_type="VVI", covariances=[1e-12 * (np.eye(2) + 0.5)] * 2),
             "VVI covariance",
         ),
         (
-            dict(means=np.zeros((2, 2)), covariance_type="VII", covariances=[np.diag([1, 2])] * 2),
-            "VII covariance",
-        ),
-        (
-            dict(
-                means=np.zeros((2, 2)),
-                covariance_type="EEE",
-                covariances=[np.eye(2), [[2, 0], [0, 2]]],
-            ),
-            "EEE covariance",
+            PLANE | dict(covariances=1e-12 * np.array([[[1.0, 0.5], [0.2, 1.0]]] * 2)),
+            "positive-definite; it is not symmetric",
         ),
         (dict(feature_names=["a", "b"]), "feature_names must name 1 features, got ['a', 'b']."),
     ],
