@@ -287,7 +287,7 @@ def log_likelihood(data: Data, mixture: Mixture, form: Form) -> Array:
     data : Data
     mixture : Mixture
     form : Form
-        A natural or dense form.
+        Any; the fast ones are made for this.
 
     Returns
     -------
@@ -355,7 +355,6 @@ def expected_joint(mixture: Mixture, found: Moments, about: Array) -> Array:
 
 def _point_slopes(data: Data, mixture: Mixture, form: Form) -> Data:
     """Slopes of the log likelihood with respect to the points [D, N] and the weights [N]."""
-    exact = exact_form(form.axis_aligned)
     inverse, means, constants = local_encode(mixture)
     back = inverse if is_axis_aligned(mixture.scales) else jnp.swapaxes(inverse, -1, -2)
 
@@ -366,5 +365,5 @@ def _point_slopes(data: Data, mixture: Mixture, form: Form) -> Data:
         pull = back[:, :, None] * whitened if back.ndim == 2 else back @ whitened
         return (), (-part.weight * (resp[:, None, :] * pull).sum(0), density)
 
-    _, slopes = _over_chunks(data, (), chunk_size(data.weight.shape[0], exact), body)
+    _, slopes = _over_chunks(data, (), chunk_size(data.weight.shape[0], form), body)
     return Data(*slopes)

@@ -406,7 +406,6 @@ def test_forward_mode_and_curvature():
     )
 
 
-@pytest.mark.xfail(reason="the points' slopes are cut in chunks of their own", strict=True)
 def test_slopes_pass_in_the_chunks_of_the_form():
     """300 points in one chunk have a value, and so a gradient."""
     data = Data(np.zeros((D, 300)), np.ones(300))
