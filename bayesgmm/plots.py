@@ -304,8 +304,8 @@ def plot_uncertainty(
 def plot_objective(model: BaseEstimator, *, ax: Axes | None = None) -> Axes:
     """Objective per iteration for every restart, the kept one emphasised.
 
-    These are `restart_lower_bounds_` and, among them, `best_restart_`. In runs of 20 iterations
-    and more, first ones far below all the rest are left outside the picture: they would flatten it.
+    These are `restart_lower_bounds_` and, among them, `best_restart_`. First iterations far below
+    all the rest are left outside the picture where they would flatten it.
 
     Parameters
     ----------
@@ -598,11 +598,10 @@ def _draw_run(ax: Axes, run: np.ndarray, kept: bool) -> None:
 
 def _crop(ax: Axes, runs: Sequence[np.ndarray]) -> None:
     """Leave out the lowest third of a long history, but no end of a run, where it flattens all."""
-    if max(map(len, runs)) < 20:
-        return
+    far = 10 if max(map(len, runs)) >= 20 else 1e5  # in a short run every iteration counts
     lowest, third, high = np.quantile(np.concatenate(runs), [0, 0.35, 1])
     low = min(third, *(run[-1] for run in runs))
-    if high - lowest > 10 * (high - low) > 0:
+    if high - lowest > far * (high - low) > 0:
         ax.set_ylim(*_padded(low, high))
 
 
