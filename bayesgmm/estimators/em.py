@@ -490,13 +490,14 @@ SINGULAR = (
 
 def stored(mixture: Mixture, family: Covariance, X: np.ndarray) -> Mixture:
     """A mixture [K, D, D] as a fit of X by this family holds it, with a leading axis of one run."""
+    mixture = with_room(mixture, capacity(len(mixture.means), len(X)))
     scales = mixture.scales
     if family.axis_aligned:
         scales = np.diagonal(scales, axis1=1, axis2=2)
     elif family.pooled:
         scales = scales[:1]
-    mixture = with_room(mixture._replace(scales=scales), capacity(len(mixture.means), len(X)))
-    return Mixture(*(np.array(leaf, X.dtype)[None] for leaf in mixture))
+    leaves = mixture._replace(scales=scales)
+    return Mixture(*(np.array(leaf, X.dtype)[None] for leaf in leaves))
 
 
 def print_progress(model: GaussianMixture, progress: Any) -> None:

@@ -61,12 +61,11 @@ FEW = 4096
 
 
 def with_room(mixture: Mixture, room: int) -> Mixture:
-    """The mixture with absent components up to `room`; a shared scale stays one."""
+    """The mixture with absent components up to `room`; it has a scale for each."""
     log_weights, means, scales = mixture
     K, D = means.shape
     unit = np.ones(D, scales.dtype) if scales.ndim == 2 else np.eye(D, dtype=scales.dtype)
-    if scales.ndim == 2 or len(scales) == K:
-        scales = np.concatenate([scales, np.broadcast_to(unit, (room - K, *unit.shape))])
+    scales = np.concatenate([scales, np.broadcast_to(unit, (room - K, *unit.shape))])
     none = np.full(room - K, -np.inf, log_weights.dtype)
     extra = np.zeros((room - K, D), means.dtype)
     return Mixture(np.concatenate([log_weights, none]), np.concatenate([means, extra]), scales)
