@@ -181,8 +181,8 @@ def mode(
     -------
     Mixture
         Scales are NaN where a covariance is singular. A component without points (or without
-        prior) is absent, and what it does not share has the ridge, or else the unit, for its
-        covariance.
+        prior) is absent: it has no part in what the family shares, and its own scatter is that of
+        the ridge, or else of the unit.
     """
     components = posterior.components
     K, D = components.mean.shape

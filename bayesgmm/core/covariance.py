@@ -108,9 +108,9 @@ class Covariance:
             matrices = np.trace(matrices, axis1=1, axis2=2)[:, None, None] * eye / len(eye)
         if self.conjugate:
             return np.broadcast_to(matrices.mean(0), matrices.shape) if self.pooled else matrices
-        volume = np.exp(np.linalg.slogdet(matrices)[1] / len(eye))[:, None, None]
+        volume = _volumes(matrices)
         forms = AVERAGES[self.shape + self.orientation](matrices / volume)
-        return forms * (volume.mean() if self.volume == "E" else volume)
+        return forms / _volumes(forms) * (volume.mean() if self.volume == "E" else volume)
 
     def words(self) -> str:
         """What its matrices are, in words."""
@@ -125,6 +125,10 @@ class Covariance:
     def n_shared(self, K: int, D: int) -> tuple[int, int]:
         """How many components, and how many features, stand behind one entry of `reduce`."""
         return (K if self.pooled else 1), (D if self.isotropic else 1)
+
+
+def _volumes(matrices: np.ndarray) -> np.ndarray:
+    return np.exp(np.linalg.slogdet(matrices)[1] / matrices.shape[-1])[:, None, None]
 
 
 def blend(matrices: Any) -> Any:
@@ -160,7 +164,7 @@ AVERAGES: dict[str, Callable] = {
     "EV": _one_spectrum,
     "VE": _one_set_of_axes,
 }
-"""By the letters of shape and orientation: matrices of determinant 1 made members of a family."""
+"""By the letters of shape and orientation: averages of what matrices of determinant 1 share."""
 
 MCLUST = "EII VII EEI VEI EVI VVI EEE VEE EVE VVE EEV VEV EVV VVV".split()
 """The names of mclust, which are their letters: volume, shape, orientation."""

@@ -224,7 +224,7 @@ def _common_axes(
     axes = jnp.linalg.eigh(pooled)[1]
     rounds = jnp.asarray(_tournament(D))
     total = groups.pool(groups.divisor)
-    tol = jnp.finfo(dtype).eps ** (4 / 3) * total  # two thirds of the digits of an angle
+    tol = jnp.finfo(dtype).eps * total  # all digits of the objective, half of those of an angle
 
     def rotate(i: Array, carry: tuple) -> tuple:
         axes, turned, gain = carry
