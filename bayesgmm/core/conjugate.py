@@ -12,8 +12,14 @@ family          p   ``scale``      prior
 full            D   [K, D, D]      inverse Wishart per component
 tied            D   [1, D, D]      one inverse Wishart
 diagonal        1   [K, D]         inverse Gamma (dof / 2, scale / 2) per column
+EEI             1   [1, D]         the same, one for all components
 isotropic       1   [K, 1]         one inverse Gamma per component, D n_k terms
+EII             1   [1, 1]         one inverse Gamma, D N terms
 =============  ===  =============  ================================================
+
+The other families have no conjugate prior. Theirs is that of "full", or of "diagonal" if they are
+axis-aligned, restricted to the family: of their posterior only the mode is known
+(`core.families.estimate`).
 
 References
 ----------

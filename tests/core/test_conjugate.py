@@ -550,6 +550,20 @@ def test_evidence_splits_into_fit_and_divergence(name):
     assert_close(found["log_evidence"], fit - ours)
 
 
+@pytest.mark.parametrize("name", ["VEI", "EVI", "VEE", "EVE", "VVE", "EEV", "VEV", "EVV"])
+def test_only_conjugate_families_are_averaged_over_or_drawn_from(name):
+    family, prior = FAMILIES[name], informative(FAMILIES[name])
+    own = prior.components
+    for read in (
+        lambda: draw(jr.key(0), prior, family),
+        lambda: expectation(prior, family),
+        lambda: log_evidence(own, own, family),
+        lambda: kl(own, own, family),
+    ):
+        with pytest.raises(ValueError, match=f"conjugate prior .* got {name}"):
+            read()
+
+
 # ---------------------------------------------------------------------------------------- draws
 
 

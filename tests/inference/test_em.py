@@ -456,7 +456,7 @@ def log_posterior(points, mixture, prior):
     return total
 
 
-@pytest.mark.parametrize("name", ["full", "tied"])
+@pytest.mark.parametrize("name", ["full", "tied", "VVE", "VEV"])
 def test_under_a_proper_prior_the_posterior_density_never_falls(name):
     points, labels = some_points()
     config, prior = config_of(name), proper_prior(FAMILIES[name])
