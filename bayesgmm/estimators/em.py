@@ -87,9 +87,14 @@ class GaussianMixture(MixtureEstimator):
         0 gives the parameters of the start.
     n_init : int, default 1
         Restarts, run side by side; the one of largest likelihood is kept.
-    init_params : {"kmeans", "k-means++", "random", "random_from_data"} or array, default "kmeans"
-        How starting responsibilities are found, on standardised points; or labels [N] (-1 for
-        none) or responsibilities [N, K] to start from.
+    init_params : str or array, default "kmeans"
+        How starting responsibilities are found, on standardised points: "kmeans", "k-means++",
+        "random" and "random_from_data" as in scikit-learn; "kmeans-whitened", k-means in the
+        metric of the covariance within the clusters, for long ones (Friedman and Rubin 1967);
+        "hierarchical", Gaussian model-based agglomeration as mclust's `hc`, in one dimension
+        quantiles: the same from every seed, restarts beyond the first being the cells of points
+        that k-means++ draws. Or labels [N] (-1 for none) or responsibilities [N, K] to start
+        from.
     weights_init : array [K], optional
     means_init : array [K, D], optional
     precisions_init : array, optional
@@ -128,6 +133,8 @@ class GaussianMixture(MixtureEstimator):
     ----------
     Dempster, Laird and Rubin (1977), *Journal of the Royal Statistical Society B* 39, 1-38.
     Celeux and Govaert (1995), *Pattern Recognition* 28, 781-793, for the families of covariances.
+    Starts: Fraley (1998), *SIAM Journal on Scientific Computing* 20, 270-281; Friedman and Rubin
+    (1967), *Journal of the American Statistical Association* 62, 1159-1178.
 
     Examples
     --------
