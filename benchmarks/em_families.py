@@ -1,6 +1,6 @@
 """Time of an EM iteration of each of the fourteen covariance families beside "full".
 
-    python benchmarks/em_families.py            # the table of the README, some five minutes
+    python benchmarks/em_families.py            # the table of the README, some two minutes
     python benchmarks/em_families.py VEV VVE    # these families alone
 
 Every family starts from the same labels. An iteration is the difference between a long and a short

@@ -348,7 +348,7 @@ def test_axes_of_a_flat_component(name):
         assert np.isnan(scale).all() or np.linalg.cond(scale) < 1e6
 
 
-@pytest.mark.parametrize("name", FOURTEEN)
+@pytest.mark.parametrize("name", COUPLED)
 def test_in_float32(name):
     points, resp = some_points()
     double = matrices(most_likely(points, resp, FAMILIES[name], 0.0))

@@ -103,7 +103,7 @@ def test_flat_data_end_in_an_error_or_a_sound_fit(name):
     assert np.isfinite(ridged.lower_bound_) and is_member(name, ridged.covariances_, tol=1e-6)
 
 
-@pytest.mark.parametrize("name", MCLUST)
+@pytest.mark.parametrize("name", ["VEI", "EVE", "VEV"])  # each has its own way to find the axes
 def test_one_feature(name):
     """E or V: a family of mclust is one of these if there is one feature."""
     X, labels = overlapping(6)
