@@ -170,8 +170,8 @@ def _absorb(
 ) -> Progress:
     """The second half of iteration i of a call: the shards' moments are added, and read."""
     found = jax.tree.map(lambda *leaves: sum(leaves), *parts)
-    once = partial(maximize, prior=prior, config=config)
-    return record(progress, jax.vmap(once)(progress.state, found), i, limits)
+    new = jax.vmap(lambda state, sums: maximize(state, sums, prior, config))(progress.state, found)
+    return record(progress, new, i, limits)
 
 
 def _advance_sharded(
