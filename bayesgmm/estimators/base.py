@@ -54,6 +54,12 @@ class Entered(NamedTuple):
         weight = weight[rows]
         return Entered(self.X[rows], weight / weight.mean())
 
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """Values of the rows that are kept, [n], for all rows, [N]: 0 at the others."""
+        found = np.zeros(len(self.X), values.dtype)
+        found[slice(None) if self.weight is None else self.weight > 0] = values
+        return found
+
 
 class MixtureEstimator(DensityMixin, BaseEstimator):
     """Base of the estimators: a fitted one has weights_, means_, covariances_ and all below."""
@@ -78,9 +84,9 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
             return Entered(checked, None)
         return Entered(checked, check_weight(sample_weight, len(checked)))
 
-    def _units(self, entered: Entered, scaling: str) -> Standardizer:
-        """The core's units for these points."""
-        units = Standardizer.fit(*entered, scaling)
+    def _units(self, entered: Entered, scaling: str, robust: bool = False) -> Standardizer:
+        """The core's units for these points; `robust` ones do not follow outliers."""
+        units = (Standardizer.robust if robust else Standardizer.fit)(*entered, scaling)
         check_scale(units, entered.X.dtype, self._names(len(units.scale)))
         return units
 

@@ -14,6 +14,7 @@ from bayesgmm.core.conjugate import flat_prior
 from bayesgmm.core.covariance import FAMILIES, Covariance, packed_shape, unpack
 from bayesgmm.core.forms import choose_form
 from bayesgmm.core.mixture import Mixture
+from bayesgmm.estimators import trimming
 from bayesgmm.estimators.base import Entered, MixtureEstimator
 from bayesgmm.estimators.checks import (
     check_components,
@@ -99,6 +100,13 @@ class GaussianMixture(MixtureEstimator):
     means_init : array [K, D], optional
     precisions_init : array, optional
         In the shape of `precisions_`. What is given replaces that part of the start.
+    support_fraction : float, optional
+        For data with outliers: the share of the points (by weight) that the fit keeps, above 0.5
+        and at most 1. The others, of least density, have no part in it; `support_` says which.
+        A share for the outliers or a little more is right: the covariances are those of the
+        points kept, and become too small where points of the clusters are left out, too.
+        Beside the `n_init` starts (unless they are given) the best of many small subsets are
+        tried. None, and 1, leave no point out.
     random_state : int, RandomState or None
     warm_start : bool, default False
         Whether `fit` goes on from the last fit.
@@ -118,12 +126,15 @@ class GaussianMixture(MixtureEstimator):
     converged_ : bool
     n_iter_ : int
     lower_bound_ : float
-        Mean log density of the points under the fitted parameters: `score(X)`.
+        Mean log density of the points under the fitted parameters: `score(X)`. With
+        `support_fraction`, of the points that are kept.
     lower_bounds_ : list of float
         Mean log density before each iteration of the run that was kept.
     restart_lower_bounds_ : list of ndarray
         The same for every restart.
     best_restart_ : int
+    support_ : ndarray [N] of bool
+        With `support_fraction`: which rows are kept, the one on the edge included.
     n_components_ : int
     n_features_in_ : int
     feature_names_in_ : ndarray [D]
@@ -161,6 +172,7 @@ class GaussianMixture(MixtureEstimator):
         weights_init: Any = None,
         means_init: Any = None,
         precisions_init: Any = None,
+        support_fraction: float | None = None,
         random_state: Any = None,
         warm_start: bool = False,
         verbose: int = 0,
@@ -176,6 +188,7 @@ class GaussianMixture(MixtureEstimator):
         self.weights_init = weights_init
         self.means_init = means_init
         self.precisions_init = precisions_init
+        self.support_fraction = support_fraction
         self.random_state = random_state
         self.warm_start = warm_start
         self.verbose = verbose
@@ -229,11 +242,13 @@ class GaussianMixture(MixtureEstimator):
         check_components(self.n_components, N)
         check_univariate(self.covariance_type, D)
         threads = n_shards(N, D, self.n_components, family.axis_aligned)
-        units = self._units(kept, family.scaling)
+        trims = trimming.check_support(self.support_fraction, self.n_components, N)
+        units = self._units(kept, family.scaling, robust=trims)
         start = partial(self._last, kept) if resume else partial(self._begin, entered, kept)
         previous = self._last_objective + units.log_volume if resume else -np.inf
-        run, best = self._optimize(kept, units, family, threads, start, previous)
-        self._leave(run, best, units, entered)
+        search = partial(self._trim, kept, units, resume) if trims else self._climb
+        run, best, support = self._optimize(kept, units, family, threads, start, previous, search)
+        self._leave(run, best, units, entered, support)
 
     def _optimize(
         self,
@@ -243,31 +258,58 @@ class GaussianMixture(MixtureEstimator):
         threads: int,
         start: Callable,
         previous: float,
-    ) -> tuple[em.Run, int]:
-        """All restarts and the best of them; the standardised points are gone when it returns."""
+        search: Callable,
+    ) -> tuple[em.Run, int, np.ndarray | None]:
+        """All restarts, the best of them, and of a trimmed fit what is kept of each row.
+
+        The standardised points are gone when it returns.
+        """
         (N, D), dtype = kept.X.shape, kept.X.dtype
         config = em.EMConfig(family, choose_form(D, family.axis_aligned))
         shards = standard_shards(kept.X, kept.weight, units, threads)
+        if self.support_fraction is not None:
+            trimming.tame(shards)
         with float_scope(dtype):
             prior = flat_prior(family, capacity(self.n_components, N), D, dtype)
             objective = em.Objective(prior, self._ridge(units, dtype))
             # shares their memory; a small array gets there sooner as an argument of each call
             placed = shards if N <= FEW else jax.device_put(shards)
             mixtures = start(shards, placed, units, objective, config)
-            run = em.run(
-                mixtures,
-                placed,
-                objective,
-                config,
-                self.tol,
-                self.max_iter,
-                previous,
-                partial(print_progress, self),
-            )
-            best = em.best(run, placed, config)
+            limits = (self.tol, self.max_iter, previous, partial(print_progress, self))
+            run, best, support = search(mixtures, placed, objective, config, limits)
         if best is None:
             raise ValueError(SINGULAR)
-        return run, best
+        return run, best, support
+
+    def _climb(
+        self, mixtures: Mixture, shards: list, objective: em.Objective, config: Any, limits: tuple
+    ) -> tuple[em.Run, int | None, None]:
+        run = em.run(mixtures, shards, objective, config, *limits)
+        return run, em.best(run, shards, config), None
+
+    def _trim(
+        self,
+        kept: Entered,
+        units: Standardizer,
+        resume: bool,
+        mixtures: Mixture,
+        shards: list,
+        objective: em.Objective,
+        config: Any,
+        limits: tuple,
+    ) -> tuple[em.Run, int | None, np.ndarray | None]:
+        share = self.support_fraction
+        problem = trimming.Problem(kept, units, self.n_components, shards, objective, config, share)
+        if not (resume or self._is_given()) and self.max_iter > 0:
+            random_state = check_random_state(self.random_state)
+            mixtures = trimming.with_subsets(mixtures, problem, random_state)
+        run, best = trimming.run(mixtures, problem, limits)
+        return run, *(best or (None, None))
+
+    def _is_given(self) -> bool:
+        """Whether some of the start was given, so that there is to be no other."""
+        given = (self.weights_init, self.means_init, self.precisions_init)
+        return any(part is not None for part in given) or not isinstance(self.init_params, str)
 
     def _check_options(self) -> None:
         check_number(self.n_components, "n_components", integer=True, low=1)
@@ -373,7 +415,14 @@ class GaussianMixture(MixtureEstimator):
 
     # --- where it ends
 
-    def _leave(self, run: em.Run, best: int, units: Standardizer, entered: Entered) -> None:
+    def _leave(
+        self,
+        run: em.Run,
+        best: int,
+        units: Standardizer,
+        entered: Entered,
+        support: np.ndarray | None,
+    ) -> None:
         dtype = entered.X.dtype
         mixture = jax.tree.map(lambda leaf: leaf[best], run.mixture)
         self._publish(without_room(mixture, self.n_components), units, dtype)
@@ -382,7 +431,11 @@ class GaussianMixture(MixtureEstimator):
         self.n_components_ = self.n_components
         self.converged_ = bool(run.converged[best])
         self.n_iter_ = int(run.n_iter[best])
-        self.lower_bound_ = weighted_mean(density, entered.weight)
+        weight = entered.weight if support is None else entered.spread(support)
+        self.lower_bound_ = weighted_mean(density, weight)
+        self.__dict__.pop("support_", None)
+        if support is not None:
+            self.support_ = weight > 0
         self.lower_bounds_ = traces[best].tolist()
         self.restart_lower_bounds_ = traces
         self.best_restart_ = best

@@ -1,0 +1,337 @@
+r"""Trimmed likelihood: a share of the points is left out of the moments, those of least density.
+
+With weights w and a share h, the objective of a mixture f is the largest mean log density of any
+h of the points by weight,
+
+    max_v  sum_n v_n log f(x_n) / sum_n v_n,   0 <= v_n <= w_n,   sum_n v_n = h sum_n w_n.
+
+The largest v takes the points of highest density whole and the point on the edge in part (those
+of the same density in equal parts), so that a row of weight 2 is two rows and no order of the rows
+matters. A concentration step finds v under the current mixture and makes one EM step with it in
+the place of w: neither half lets the objective fall.
+
+References
+----------
+Rousseeuw and van Driessen (1999), *Technometrics* 41, 212-223, for one component (FAST-MCD).
+Neykov, Filzmoser, Dimova and Neytchev (2007), *Computational Statistics and Data Analysis* 52,
+299-308 (FAST-TLE). Garcia-Escudero, Gordaliza, Matran and Mayo-Iscar (2008), *Annals of Statistics*
+36, 1324-1345 (TCLUST).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayesgmm.core.arrays import Array, Data, safe_divide
+from bayesgmm.core.forms import Form, exact_form
+from bayesgmm.core.mixture import Mixture
+from bayesgmm.core.sweep import Moments, density_of, soft
+from bayesgmm.inference import devices, drive, em
+from bayesgmm.inference.loop import SPAN, Limits, Progress, active, cleared, record, run_until
+
+
+class Trimmed(NamedTuple):
+    """What is maximised.
+
+    Attributes
+    ----------
+    objective : em.Objective
+    share : []
+        Of the weight of the points, in (0, 1]: how much is kept.
+    """
+
+    objective: em.Objective
+    share: Any
+
+
+class Best(NamedTuple):
+    """The best of R runs.
+
+    Attributes
+    ----------
+    run : int
+    weight : ndarray [N]
+        What is kept of the weight of each point that is not padding.
+    """
+
+    run: int
+    weight: np.ndarray
+
+
+# --- who is kept ----------------------------------------------------------------------------------
+
+
+def concentrate(density: Array, weight: Array, share: Array) -> Array:
+    """Weights [N] of the share of largest density; those on the edge count in part.
+
+    Parameters
+    ----------
+    density : [N]
+        Log densities; NaN, a distance beyond the floats, is the least.
+    weight : [N]
+    share : []
+
+    Returns
+    -------
+    [N]
+    """
+    key, total = _ordinal(density), share * weight.sum()
+    edge = _edge(key, weight, total)
+    inside, on_edge = jnp.where(key > edge, weight, 0.0), jnp.where(key == edge, weight, 0.0)
+    part = jnp.clip(safe_divide(total - inside.sum(), on_edge.sum()), 0.0, 1.0)
+    return inside + part * on_edge
+
+
+def _edge(key: Array, weight: Array, total: Array) -> Array:
+    """The largest key such that it and all above hold this weight: bisected, bit by bit."""
+    info = jnp.iinfo(key.dtype)
+
+    def halve(_: Any, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = ends
+        middle = (low & high) + ((low ^ high) >> 1)  # rounded down, without an overflow
+        enough = jnp.where(key >= middle, weight, 0.0).sum() >= total
+        return jnp.where(enough, middle, low), jnp.where(enough, high, middle)
+
+    ends = jnp.array(info.min, key.dtype), jnp.array(info.max, key.dtype)
+    return jax.lax.fori_loop(0, info.bits, halve, ends)[0]
+
+
+def _ordinal(values: Array) -> Array:
+    """Integers in the order of these floats, as many bits wide."""
+    kind = jnp.int64 if values.dtype == jnp.float64 else jnp.int32
+    values = jnp.where(jnp.isnan(values), -jnp.inf, values)
+    bits = jax.lax.bitcast_convert_type(values, kind)
+    return jnp.where(bits < 0, bits ^ jnp.iinfo(kind).max, bits)
+
+
+# --- a concentration step, or a span of them ------------------------------------------------------
+
+
+def step(state: em.EMState, data: Data, prior: Trimmed, config: em.EMConfig) -> em.EMState:
+    """One concentration step."""
+    density = density_of(data, state.mixture, config.form)
+    kept = data._replace(weight=concentrate(density, data.weight, prior.share))
+    found = soft(kept, state.mixture, config.form)
+    return em.maximize(state.mixture, found, prior.objective, config)
+
+
+@partial(jax.jit, static_argnames=("config",), compiler_options=devices.WIDE)
+def _advance(
+    progress: Progress,
+    data: Data,
+    prior: Trimmed,
+    limits: Limits,
+    span: Array,
+    config: em.EMConfig,
+) -> Progress:
+    """A compiled span of steps over one shard."""
+    once = partial(step, data=data, prior=prior, config=config)
+    return run_until(once, progress, limits, span)
+
+
+@partial(jax.jit, static_argnames=("form",), compiler_options=devices.WIDE)
+def _densities(mixtures: Mixture, data: Data, form: Form) -> Array:
+    return jax.vmap(lambda mixture: density_of(data, mixture, form))(mixtures)  # [R, N]
+
+
+@jax.jit
+def _concentrate_all(densities: list[Array], weights: list[Array], share: Array) -> list[Array]:
+    """What is kept of each point of each shard, [R, n] a shard: the edge is that of all."""
+    joined = jnp.concatenate(weights)
+    one = partial(concentrate, weight=joined, share=share)
+    kept = jax.vmap(one)(jnp.concatenate(densities, axis=1))
+    return jnp.split(kept, np.cumsum([len(weight) for weight in weights])[:-1], axis=1)
+
+
+@partial(jax.jit, static_argnames=("form",), compiler_options=devices.WIDE)
+def _expect_kept(mixtures: Mixture, data: Data, kept: Array, form: Form) -> Moments:
+    one = lambda mixture, weight: soft(data._replace(weight=weight), mixture, form)  # noqa: E731
+    return jax.vmap(one)(mixtures, kept)
+
+
+@partial(jax.jit, static_argnames=("config",))
+def _absorb(
+    progress: Progress,
+    parts: list[Moments],
+    i: Array,
+    prior: Trimmed,
+    limits: Limits,
+    config: em.EMConfig,
+) -> Progress:
+    """The second half of step i of a call: the shards' moments are added, and read."""
+    found = jax.tree.map(lambda *leaves: sum(leaves), *parts)
+    once = partial(em.maximize, objective=prior.objective, config=config)
+    return record(progress, jax.vmap(once)(progress.state.mixture, found), i, limits)
+
+
+def _kept_of(
+    mixtures: Mixture, shards: Sequence[Data], share: Any, form: Form
+) -> tuple[list[Array], list[Array]]:
+    """Log densities and what is kept of every point, each [R, n] a shard."""
+    dtype = shards[0].points.dtype
+    densities = devices.each(lambda data: _densities(mixtures, data, form), shards, dtype)
+    return densities, _concentrate_all(densities, [shard.weight for shard in shards], share)
+
+
+def _advance_sharded(
+    progress: Progress,
+    shards: Sequence[Data],
+    prior: Trimmed,
+    limits: Limits,
+    span: int,
+    config: em.EMConfig,
+) -> Progress:
+    """A span of steps over several shards, each swept by its own thread."""
+    progress = jax.device_put(cleared(progress))
+    for i in range(span):
+        if not active(jax.tree.map(np.asarray, progress._replace(state=())), limits).any():
+            break
+        mixtures = progress.state.mixture
+        kept = _kept_of(mixtures, shards, prior.share, config.form)[1]
+        pairs = list(zip(shards, kept, strict=True))
+        expect = partial(_expect_kept, mixtures, form=config.form)
+        parts = devices.each(lambda pair: expect(*pair), pairs, progress.objective.dtype)  # noqa: B023
+        progress = _absorb(progress, parts, np.int32(i), prior, limits, config)
+    return progress
+
+
+def _call(
+    progress: Progress,
+    limits: Limits,
+    config: em.EMConfig,
+    most: int = SPAN,
+    *,
+    shards: Sequence[Data],
+    prior: Trimmed,
+    maximize: Any,
+) -> Progress:
+    K = progress.state.mixture.means.shape[1]
+    span = min(most, drive.iterations_a_call(shards, K, config.form))
+    if len(shards) > 1:
+        progress = _advance_sharded(progress, shards, prior, limits, span, config)
+    else:
+        progress = _advance(progress, shards[0], prior, limits, np.int32(span), config)
+    return jax.tree.map(np.asarray, progress)
+
+
+# --- until it stands still ------------------------------------------------------------------------
+
+
+def run(
+    mixtures: Mixture,
+    shards: Sequence[Data],
+    prior: Trimmed,
+    config: em.EMConfig,
+    tol: float,
+    max_iter: int,
+    previous: float = -np.inf,
+    watch: Callable[[Progress], None] | None = None,
+) -> drive.Run:
+    """Concentrate from each of R mixtures until its objective gains less than `tol`.
+
+    Parameters
+    ----------
+    mixtures : Mixture
+        With leading axis R.
+    shards : sequence of Data
+        One, or one a thread.
+    prior : Trimmed
+    config : em.EMConfig
+    tol, max_iter : float, int
+    previous : float
+        Objective to compare the first one with.
+    watch : callable, optional
+        Called with the progress after every compiled call.
+
+    Returns
+    -------
+    drive.Run
+        Of em.EMState; the objective is that of the mixture that entered the last step.
+    """
+    R, dtype = len(mixtures.means), np.dtype(mixtures.means.dtype)
+    states = em.EMState(mixtures, np.zeros(R, dtype), np.zeros(R, dtype))
+    prior = prior._replace(share=dtype.type(prior.share))
+    return drive.run(
+        states, shards, prior, config, em.maximize, tol, max_iter, previous, watch, call=_call
+    )
+
+
+def best(run: drive.Run, shards: Sequence[Data], prior: Trimmed, config: em.EMConfig) -> Best | None:
+    """The run whose final mixture has the largest objective; None if every run has failed.
+
+    Runs with a component of D + 1 points or fewer, which a covariance of its own fits as closely
+    as it likes, come after all others.
+    """
+    if run.failed.all():
+        return None
+    mixtures, dtype = run.state.mixture, shards[0].points.dtype
+    form = exact_form(config.form.axis_aligned)
+    densities, kept = _kept_of(mixtures, shards, dtype.type(prior.share), form)
+    kept = np.concatenate([np.asarray(part) for part in kept], axis=1)
+    density = np.concatenate([np.asarray(part) for part in densities], axis=1)
+    total = kept.sum(1)
+    value = np.where(kept > 0, kept * density, 0.0).sum(1) / total
+    value = np.where(run.failed | np.isnan(value), -np.inf, value)
+    thin = _thinnest(mixtures, total) <= mixtures.means.shape[-1] + 1
+    sound = np.isfinite(value) & ~(thin & (not config.family.pooled))
+    chosen = int(np.argmax(np.where(sound, value, -np.inf) if sound.any() else value))
+    padding = np.concatenate([np.asarray(shard.weight) for shard in shards]) == 0
+    return Best(chosen, kept[chosen][~padding])
+
+
+def _thinnest(mixtures: Mixture, total: np.ndarray) -> np.ndarray:
+    """Points of the smallest component that is present, [R]."""
+    weights = np.exp(np.asarray(mixtures.log_weights, np.float64))
+    return np.where(weights > 0, weights, np.inf).min(1) * total
+
+
+def shortlist(
+    mixtures: Mixture,
+    shards: Sequence[Data],
+    prior: Trimmed,
+    config: em.EMConfig,
+    group: int,
+    n_kept: int,
+) -> Mixture:
+    """The best of many mixtures after a few steps: where runs to the end are to begin.
+
+    Parameters
+    ----------
+    mixtures : Mixture
+        With leading axis a multiple of `group`.
+    shards : sequence of Data
+        Some of the points are enough.
+    prior : Trimmed
+    config : em.EMConfig
+    group : int
+        Runs side by side, so that the longer runs to follow may share the program.
+    n_kept : int
+
+    Returns
+    -------
+    Mixture
+        With leading axis n_kept, as after the steps; the least first if they are too few.
+    """
+    ends, values = [], []
+    for low in range(0, len(mixtures.means), group):
+        few = jax.tree.map(lambda leaf, low=low: leaf[low : low + group], mixtures)
+        found = run(few, shards, prior, config, 0.0, SHORT)
+        thin = _thinnest(found.state.mixture, np.full(group, _total(shards, prior)))
+        spiked = (thin <= few.means.shape[-1] + 1) & (not config.family.pooled)
+        values.append(np.where(found.failed, -np.inf, found.objective - 1e6 * spiked))
+        ends.append(found.state.mixture)
+    order = np.argsort(-np.concatenate(values), kind="stable")[:n_kept]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[order], *ends)
+
+
+def _total(shards: Sequence[Data], prior: Trimmed) -> float:
+    return float(prior.share) * sum(float(np.asarray(shard.weight).sum()) for shard in shards)
+
+
+SHORT = 10
+"""Steps after which starts are compared (two in FAST-MCD: a mixture takes longer to settle)."""
