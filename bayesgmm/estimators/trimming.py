@@ -11,6 +11,7 @@ from bayesgmm.estimators.base import Entered
 from bayesgmm.estimators.checks import check_number
 from bayesgmm.estimators.points import FEW, capacity, standard_data, with_room
 from bayesgmm.inference import em, trimmed
+from bayesgmm.inference.drive import Run
 from bayesgmm.inference.subsets import subset_mixture, subset_size
 
 TRIED, CONTINUED = 32, 3
@@ -86,14 +87,11 @@ def with_subsets(
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), mixtures, found)
 
 
-def run(
-    mixtures: Mixture, problem: Problem, limits: tuple
-) -> tuple[em.Run, trimmed.Best | None]:
+def run(mixtures: Mixture, problem: Problem, limits: tuple) -> tuple[Run, trimmed.Best | None]:
     """Runs to the end, and the best of them; `limits` as in `trimmed.run` from `tol` on."""
     _, _, _, shards, _, config, _ = problem
     found = trimmed.run(mixtures, shards, problem.prior, config, *limits)
-    best = trimmed.best(found, shards, problem.prior, config)
-    return em.Run(found.state.mixture, *found[1:]), best
+    return found, trimmed.best(found, shards, problem.prior, config)
 
 
 def _from_subsets(problem: Problem, n: int, random_state: np.random.RandomState) -> Mixture:

@@ -19,7 +19,6 @@ Neykov, Filzmoser, Dimova and Neytchev (2007), *Computational Statistics and Dat
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -117,7 +116,7 @@ def step(state: em.EMState, data: Data, prior: Trimmed, config: em.EMConfig) -> 
     density = density_of(data, state.mixture, config.form)
     kept = data._replace(weight=concentrate(density, data.weight, prior.share))
     found = soft(kept, state.mixture, config.form)
-    return em.maximize(state.mixture, found, prior.objective, config)
+    return em.maximize(state, found, prior.objective, config)
 
 
 @partial(jax.jit, static_argnames=("config",), compiler_options=devices.WIDE)
@@ -165,8 +164,8 @@ def _absorb(
 ) -> Progress:
     """The second half of step i of a call: the shards' moments are added, and read."""
     found = jax.tree.map(lambda *leaves: sum(leaves), *parts)
-    once = partial(em.maximize, objective=prior.objective, config=config)
-    return record(progress, jax.vmap(once)(progress.state.mixture, found), i, limits)
+    once = lambda state, sums: em.maximize(state, sums, prior.objective, config)  # noqa: E731
+    return record(progress, jax.vmap(once)(progress.state, found), i, limits)
 
 
 def _kept_of(
@@ -253,23 +252,21 @@ def run(
     drive.Run
         Of em.EMState; the objective is that of the mixture that entered the last step.
     """
-    R, dtype = len(mixtures.means), np.dtype(mixtures.means.dtype)
-    states = em.EMState(mixtures, np.zeros(R, dtype), np.zeros(R, dtype))
-    prior = prior._replace(share=dtype.type(prior.share))
-    return drive.run(
-        states, shards, prior, config, em.maximize, tol, max_iter, previous, watch, call=_call
-    )
+    prior = prior._replace(share=np.dtype(mixtures.means.dtype).type(prior.share))
+    states = em.begin(mixtures, previous)
+    return drive.run(states, shards, prior, config, em.maximize, tol, max_iter, watch, call=_call)
 
 
-def best(run: drive.Run, shards: Sequence[Data], prior: Trimmed, config: em.EMConfig) -> Best | None:
+def best(
+    run: drive.Run, shards: Sequence[Data], prior: Trimmed, config: em.EMConfig
+) -> Best | None:
     """The run whose final mixture has the largest objective; None if every run has failed.
 
-    Runs with a component of D + 1 points or fewer, which a covariance of its own fits as closely
-    as it likes, come after all others.
+    Runs that end in a spike of the likelihood (`_spiked`) come after all others.
     """
     if run.failed.all():
         return None
-    mixtures, dtype = run.state.mixture, shards[0].points.dtype
+    mixtures, dtype = run.mixture, shards[0].points.dtype
     form = exact_form(config.form.axis_aligned)
     densities, kept = _kept_of(mixtures, shards, dtype.type(prior.share), form)
     kept = np.concatenate([np.asarray(part) for part in kept], axis=1)
@@ -277,17 +274,27 @@ def best(run: drive.Run, shards: Sequence[Data], prior: Trimmed, config: em.EMCo
     total = kept.sum(1)
     value = np.where(kept > 0, kept * density, 0.0).sum(1) / total
     value = np.where(run.failed | np.isnan(value), -np.inf, value)
-    thin = _thinnest(mixtures, total) <= mixtures.means.shape[-1] + 1
-    sound = np.isfinite(value) & ~(thin & (not config.family.pooled))
+    sound = np.isfinite(value) & ~_spiked(mixtures, total, prior, config)
     chosen = int(np.argmax(np.where(sound, value, -np.inf) if sound.any() else value))
     padding = np.concatenate([np.asarray(shard.weight) for shard in shards]) == 0
     return Best(chosen, kept[chosen][~padding])
 
 
-def _thinnest(mixtures: Mixture, total: np.ndarray) -> np.ndarray:
-    """Points of the smallest component that is present, [R]."""
-    weights = np.exp(np.asarray(mixtures.log_weights, np.float64))
-    return np.where(weights > 0, weights, np.inf).min(1) * total
+def _spiked(
+    mixtures: Mixture, total: np.ndarray, prior: Trimmed, config: em.EMConfig
+) -> np.ndarray:
+    """Which of R mixtures have a component whose height means nothing, [R].
+
+    One of D + 1 points or fewer, which a covariance of its own fits as closely as it likes; or one
+    of equal points, such as a code for missing values, that only the ridge keeps from a point.
+    """
+    weights = np.exp(np.asarray(mixtures.log_weights, np.float64))  # [R, K]
+    scales = np.asarray(mixtures.scales)
+    pivots = scales if config.family.axis_aligned else np.diagonal(scales, axis1=-2, axis2=-1)
+    tight = (np.square(pivots) <= 2 * np.asarray(prior.objective.ridge)).any(-1)  # [R, K] or [R, 1]
+    thin = weights * np.reshape(total, (-1, 1)) <= scales.shape[-1] + 1
+    thin = thin & (not config.family.pooled)
+    return ((weights > 0) & (thin | tight)).any(-1)
 
 
 def shortlist(
@@ -317,20 +324,16 @@ def shortlist(
     Mixture
         With leading axis n_kept, as after the steps; the least first if they are too few.
     """
-    ends, values = [], []
+    total = prior.share * sum(np.asarray(shard.weight, np.float64).sum() for shard in shards)
+    ends, ranks = [], []
     for low in range(0, len(mixtures.means), group):
         few = jax.tree.map(lambda leaf, low=low: leaf[low : low + group], mixtures)
         found = run(few, shards, prior, config, 0.0, SHORT)
-        thin = _thinnest(found.state.mixture, np.full(group, _total(shards, prior)))
-        spiked = (thin <= few.means.shape[-1] + 1) & (not config.family.pooled)
-        values.append(np.where(found.failed, -np.inf, found.objective - 1e6 * spiked))
-        ends.append(found.state.mixture)
-    order = np.argsort(-np.concatenate(values), kind="stable")[:n_kept]
+        spiked = _spiked(found.mixture, total, prior, config)
+        ranks.append(np.stack([found.failed, spiked, -found.objective]))
+        ends.append(found.mixture)
+    order = np.lexsort(np.concatenate(ranks, axis=1)[::-1])[:n_kept]  # by the first row first
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[order], *ends)
-
-
-def _total(shards: Sequence[Data], prior: Trimmed) -> float:
-    return float(prior.share) * sum(float(np.asarray(shard.weight).sum()) for shard in shards)
 
 
 SHORT = 10
