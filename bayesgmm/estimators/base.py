@@ -107,11 +107,11 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         check_scale(units, entered.X.dtype, self._names(len(units.scale)))
         return units
 
-    def _fit_or_stay(self, X: Any, sample_weight: Any) -> Self:
+    def _fit_or_stay(self, X: Any, sample_weight: Any, fit: Callable | None = None) -> Self:
         """Fit, or stay as it was: an interrupt, too, leaves the last fit whole."""
         before = dict(self.__dict__)
         try:
-            self._fit(X, sample_weight)
+            (fit or self._fit)(X, sample_weight)
         except BaseException:
             self.__dict__ = before
             raise

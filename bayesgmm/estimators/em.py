@@ -14,7 +14,7 @@ from bayesgmm.core.conjugate import flat_prior
 from bayesgmm.core.covariance import FAMILIES, Covariance, packed_shape, unpack
 from bayesgmm.core.forms import choose_form
 from bayesgmm.core.mixture import Mixture
-from bayesgmm.estimators import trimming
+from bayesgmm.estimators import streaming, trimming
 from bayesgmm.estimators.base import Entered, MixtureEstimator, print_progress
 from bayesgmm.estimators.checks import (
     check_components,
@@ -100,6 +100,9 @@ class GaussianMixture(MixtureEstimator):
         points kept, and become too small where points of the clusters are left out, too.
         Beside the `n_init` starts (unless they are given) the best of many small subsets are
         tried. None, and 1, leave no point out.
+    learning_decay, learning_offset : float, default 0.7 and 2.0
+        Step sizes of `partial_fit`, (t + learning_offset) ** -learning_decay for the batch of
+        number t after the first; the decay is above 0.5 and at most 1.
     random_state : int, RandomState or None
     warm_start : bool, default False
         Whether `fit` goes on from the last fit.
@@ -128,6 +131,8 @@ class GaussianMixture(MixtureEstimator):
     best_restart_ : int
     support_ : ndarray [N] of bool
         With `support_fraction`: which rows are kept, the one on the edge included.
+    n_batch_iter_ : int
+        Batches that `partial_fit` has seen.
     n_components_ : int
     n_features_in_ : int
     feature_names_in_ : ndarray [D]
@@ -166,6 +171,8 @@ class GaussianMixture(MixtureEstimator):
         means_init: Any = None,
         precisions_init: Any = None,
         support_fraction: float | None = None,
+        learning_decay: float = 0.7,
+        learning_offset: float = 2.0,
         random_state: Any = None,
         warm_start: bool = False,
         verbose: int = 0,
@@ -182,6 +189,8 @@ class GaussianMixture(MixtureEstimator):
         self.means_init = means_init
         self.precisions_init = precisions_init
         self.support_fraction = support_fraction
+        self.learning_decay = learning_decay
+        self.learning_offset = learning_offset
         self.random_state = random_state
         self.warm_start = warm_start
         self.verbose = verbose
@@ -215,7 +224,62 @@ class GaussianMixture(MixtureEstimator):
         """
         return self._fit_or_stay(X, sample_weight)
 
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Follow one more batch of a stream: stepwise EM.
+
+        The first batch is fitted as `fit` would (from `n_init` starts, for `max_iter` iterations).
+        Each later one is seen once: its moments are mixed into the running ones by a step size
+        that falls, (t + learning_offset) ** -learning_decay for the batch of number t after the
+        first. A batch counts by its step, whatever its number of rows. After `fit`, or
+        `from_parameters`, the stream goes on from those parameters.
+
+        One pass over a stream gains what a few passes of `fit` gain, and then little more: where
+        the data can be read again, polish it by `set_params(warm_start=True).fit(X)`.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame [n, D]
+            One program serves all batches of one size. The first must hold a row a component, and
+            should show every cluster: the batches to come are seen in its light.
+        y : ignored
+        sample_weight : array-like [n], optional
+
+        Returns
+        -------
+        self
+            `labels_` and `lower_bound_` are of this batch, `lower_bounds_` has for each batch the
+            mean log density that it had before it was followed (of the first one, after).
+
+        Raises
+        ------
+        ValueError
+            If an argument is not as described, or a covariance becomes singular: the estimator
+            then stays as it was before the batch.
+
+        References
+        ----------
+        Cappe and Moulines (2009), *Journal of the Royal Statistical Society B* 71, 593-613. Liang
+        and Klein (2009), *Proceedings of NAACL HLT*, 611-619.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from bayesgmm import GaussianMixture
+        >>> rng = np.random.default_rng(0)
+        >>> model = GaussianMixture(2, random_state=0)
+        >>> for _ in range(20):
+        ...     batch = rng.normal(size=(200, 1)) + rng.choice([0, 8], (200, 1))
+        ...     model = model.partial_fit(batch)
+        >>> sorted(model.means_[:, 0].round(0).tolist()), model.n_batch_iter_
+        ([0.0, 8.0], 20)
+        """
+        return self._fit_or_stay(X, sample_weight, self._follow)
+
     def _fit(self, X: Any, sample_weight: Any) -> None:
+        self._fit_all(X, sample_weight)
+        self._say_if_not_converged()
+
+    def _fit_all(self, X: Any, sample_weight: Any) -> None:
         self._check_options()
         family = lookup(FAMILIES, self.covariance_type, "covariance_type")
         resume = self.warm_start and hasattr(self, "converged_")
@@ -297,6 +361,7 @@ class GaussianMixture(MixtureEstimator):
     def _check_options(self) -> None:
         check_number(self.n_components, "n_components", integer=True, low=1)
         check_number(self.tol, "tol", low=0)
+        streaming.check_steps(self.learning_decay, self.learning_offset)
         self._check_common()
 
     # --- where it begins
@@ -361,16 +426,20 @@ class GaussianMixture(MixtureEstimator):
         config: em.EMConfig,
     ) -> Mixture:
         """The last fit, in the units of this one: the other way to begin."""
-        K, D = self.n_components, len(units.scale)
+        self._check_last(len(units.scale), "warm_start=True", "Set warm_start=False")
+        return stored(to_standard(self.mixture_, units), config.family, kept.X)
+
+    def _check_last(self, D: int, what: str, way_out: str) -> None:
+        """The last fit has the shapes of the next one."""
+        K = self.n_components
         wanted = ((K, D), packed_shape(self.covariance_type, K, D))
         found = (np.shape(self.means_), np.shape(self.covariances_))
         if found != wanted:
             raise ValueError(
-                "warm_start=True goes on from the last fit, whose means_ and covariances_ have "
+                f"{what} goes on from the last fit, whose means_ and covariances_ have "
                 f"shapes {found[0]} and {found[1]}; now they are to have {wanted[0]} and "
-                f"{wanted[1]}. Set warm_start=False to start anew."
+                f"{wanted[1]}. {way_out} to start anew."
             )
-        return stored(to_standard(self.mixture_, units), config.family, kept.X)
 
     # --- where it ends
 
@@ -392,15 +461,19 @@ class GaussianMixture(MixtureEstimator):
         self.n_iter_ = int(run.n_iter[best])
         weight = entered.weight if support is None else entered.spread(support)
         self.lower_bound_ = weighted_mean(density, weight)
-        self.__dict__.pop("support_", None)
+        for of_another_fit in ("support_", "n_batch_iter_"):
+            self.__dict__.pop(of_another_fit, None)
         if support is not None:
             self.support_ = weight > 0
         self.lower_bounds_ = traces[best].tolist()
         self.restart_lower_bounds_ = traces
         self.best_restart_ = best
         self._last_objective = float(run.objective[best]) - units.log_volume
+        self._streamed, self._n_seen = None, entered.total
+
+    def _say_if_not_converged(self) -> None:
         if not self.converged_ and self.max_iter > 0:
-            gain = np.diff(traces[best])[-1:]
+            gain = np.diff(self.lower_bounds_)[-1:]
             last = f"a last gain of {gain[0]:.1e}" if len(gain) else "no gain to judge by"
             warn_not_converged(
                 "Best performing initialization did not converge. Try different init parameters, "
@@ -408,6 +481,49 @@ class GaussianMixture(MixtureEstimator):
                 f"{self.n_iter_} iterations with {last}; max_iter={self.max_iter}, "
                 f"tol={self.tol:g}.)"
             )
+
+    # --- a stream
+
+    def _follow(self, X: Any, sample_weight: Any) -> None:
+        self._check_options()
+        if self.support_fraction is not None:
+            raise ValueError(
+                "partial_fit sees one batch at a time, and cannot know which share of them all is "
+                f"to be left out: got support_fraction={self.support_fraction!r}. Leave it out."
+            )
+        if not hasattr(self, "converged_"):
+            return self._first_batch(X, sample_weight)
+        family = lookup(FAMILIES, self.covariance_type, "covariance_type")
+        entered = self._enter(X, sample_weight, reset=False)
+        self._check_last(entered.X.shape[1], "partial_fit", "Call fit")
+        kept, dtype = entered.kept(relative=False), self.means_.dtype
+        old = self._streamed or streaming.resumed(self.mixture_, self._ridge, family, self._n_seen)
+        prior = flat_prior(family, self.n_components, kept.X.shape[1], kept.X.dtype)
+        objective = em.Objective(prior, self._ridge(old.units, kept.X.dtype))
+        steps = (self.learning_decay, self.learning_offset)
+        streamed = streaming.follow(old, kept, objective, family, *steps)
+        if streamed is None:
+            raise ValueError(SINGULAR)
+        self._publish(streamed.stream.mixture, streamed.units, dtype)
+        self._leave_batch(streamed, entered)
+
+    def _first_batch(self, X: Any, sample_weight: Any) -> None:
+        self._fit_all(X, sample_weight)
+        family = FAMILIES[self.covariance_type]
+        entered = self._enter(X, sample_weight, reset=False)
+        kept = entered.kept(relative=False)
+        streamed = streaming.began(self.mixture_, kept, family, [self.lower_bound_])
+        self._leave_batch(streamed, entered)
+
+    def _leave_batch(self, streamed: streaming.Streamed, entered: Entered) -> None:
+        self.labels_, density = self._read(entered.X, most_probable, logsumexp)
+        self.lower_bound_ = weighted_mean(density, entered.weight)
+        self.lower_bounds_ = list(streamed.trace)
+        self.restart_lower_bounds_, self.best_restart_ = [np.array(streamed.trace)], 0
+        self.converged_, self._last_objective = False, -np.inf
+        self.n_components_ = self.n_components
+        self.n_batch_iter_ = self.n_iter_ = streamed.n_batches
+        self._streamed, self._n_seen = streamed, streamed.total
 
     # --- model choice
 
@@ -514,6 +630,7 @@ class GaussianMixture(MixtureEstimator):
         model._publish(mixture, Standardizer(np.zeros(D), np.ones(D)), np.float64)
         model.n_features_in_, model.n_components_ = D, K
         model.n_iter_, model.converged_, model._last_objective = 0, False, -np.inf
+        model._streamed, model._n_seen = None, 0.0
         if feature_names is not None:
             names = np.asarray(feature_names, dtype=object)
             if names.shape != (D,):
