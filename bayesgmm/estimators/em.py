@@ -14,7 +14,7 @@ from bayesgmm.core.conjugate import flat_prior
 from bayesgmm.core.covariance import FAMILIES, Covariance, packed_shape, unpack
 from bayesgmm.core.forms import choose_form
 from bayesgmm.core.mixture import Mixture
-from bayesgmm.estimators import streaming, trimming
+from bayesgmm.estimators import conjugate, streaming, trimming
 from bayesgmm.estimators.base import Entered, MixtureEstimator, print_progress
 from bayesgmm.estimators.checks import (
     check_components,
@@ -93,6 +93,10 @@ class GaussianMixture(MixtureEstimator):
     means_init : array [K, D], optional
     precisions_init : array, optional
         In the shape of `precisions_`. What is given replaces that part of the start.
+    prior : None or "data-scaled" or ConjugatePrior, default None
+        With a prior the fit is maximum a posteriori: a covariance cannot become singular, however
+        few the points. "data-scaled" is the prior of Fraley and Raftery (2007), worth a hundredth
+        of a point; a `ConjugatePrior` sets any of its numbers. `reg_covar` is not added then.
     support_fraction : float, optional
         For data with outliers: the share of the points (by weight) that the fit keeps, above 0.5
         and at most 1. The others, of least density, have no part in it; `support_` says which.
@@ -123,14 +127,17 @@ class GaussianMixture(MixtureEstimator):
     n_iter_ : int
     lower_bound_ : float
         Mean log density of the points under the fitted parameters: `score(X)`. With
-        `support_fraction`, of the points that are kept.
+        `support_fraction`, of the points that are kept. Under a prior, plus the log density of
+        the parameters over the number of points: what is maximised.
     lower_bounds_ : list of float
-        Mean log density before each iteration of the run that was kept.
+        The same before each iteration of the run that was kept.
     restart_lower_bounds_ : list of ndarray
         The same for every restart.
     best_restart_ : int
     support_ : ndarray [N] of bool
         With `support_fraction`: which rows are kept, the one on the edge included.
+    prior_ : ConjugatePrior
+        Under a prior: with all of its numbers, in the units of the data.
     n_batch_iter_ : int
         Batches that `partial_fit` has seen.
     n_components_ : int
@@ -170,6 +177,7 @@ class GaussianMixture(MixtureEstimator):
         weights_init: Any = None,
         means_init: Any = None,
         precisions_init: Any = None,
+        prior: Any = None,
         support_fraction: float | None = None,
         learning_decay: float = 0.7,
         learning_offset: float = 2.0,
@@ -188,6 +196,7 @@ class GaussianMixture(MixtureEstimator):
         self.weights_init = weights_init
         self.means_init = means_init
         self.precisions_init = precisions_init
+        self.prior = prior
         self.support_fraction = support_fraction
         self.learning_decay = learning_decay
         self.learning_offset = learning_offset
@@ -284,15 +293,19 @@ class GaussianMixture(MixtureEstimator):
         family = lookup(FAMILIES, self.covariance_type, "covariance_type")
         resume = self.warm_start and hasattr(self, "converged_")
         entered = self._enter(X, sample_weight)
-        kept = entered.kept()
+        kept = entered.kept(relative=self.prior is None)
         N, D = kept.X.shape
         check_components(self.n_components, N)
         check_univariate(self.covariance_type, D)
         threads = n_shards(N, D, self.n_components, family.axis_aligned)
         trims = trimming.check_support(self.support_fraction, self.n_components, N)
         units = self._units(kept, family.scaling, robust=trims)
+        self._resolve(kept, units, family, robust=trims)
         start = partial(self._last, kept) if resume else partial(self._begin, entered, kept)
         previous = self._last_objective + units.log_volume if resume else -np.inf
+        if resume and self.prior is not None:
+            total = kept.total * (self.support_fraction or 1.0)
+            previous -= conjugate.constant(self.mixture_, self.prior_, units, family) / total
         search = partial(self._trim, kept, units, resume) if trims else self._climb
         run, best, support = self._optimize(kept, units, family, threads, start, previous, search)
         self._leave(run, best, units, entered, support)
@@ -312,13 +325,12 @@ class GaussianMixture(MixtureEstimator):
         The standardised points are gone when it returns.
         """
         (N, D), dtype = kept.X.shape, kept.X.dtype
-        config = em.EMConfig(family, choose_form(D, family.axis_aligned))
+        config = em.EMConfig(family, choose_form(D, family.axis_aligned), self.prior is not None)
         shards = standard_shards(kept.X, kept.weight, units, threads)
         if self.support_fraction is not None:
             trimming.tame(shards)
         with float_scope(dtype):
-            prior = flat_prior(family, capacity(self.n_components, N), D, dtype)
-            objective = em.Objective(prior, self._ridge(units, dtype))
+            objective = self._objective(units, family, self._room(N), dtype)
             # shares their memory; a small array gets there sooner as an argument of each call
             placed = shards if N <= FEW else jax.device_put(shards)
             mixtures = start(shards, placed, units, objective, config)
@@ -332,7 +344,7 @@ class GaussianMixture(MixtureEstimator):
         self, mixtures: Mixture, shards: list, objective: em.Objective, config: Any, limits: tuple
     ) -> tuple[Run, int | None, None]:
         run = em.run(mixtures, shards, objective, config, *limits)
-        return run, em.best(run, shards, config), None
+        return run, em.best(run, shards, config, objective), None
 
     def _trim(
         self,
@@ -353,6 +365,38 @@ class GaussianMixture(MixtureEstimator):
         run, best = trimming.run(mixtures, problem, limits)
         return run, *(best or (None, None))
 
+    # --- the prior
+
+    def _resolve(
+        self, kept: Entered, units: Standardizer, family: Covariance, robust: bool = False
+    ) -> None:
+        """`prior_`, with all of its numbers."""
+        self.__dict__.pop("prior_", None)
+        if self.prior is not None:
+            given = (self.prior, kept, units, family, self.n_components)
+            self.prior_ = conjugate.resolved(*given, robust=robust)
+
+    def _objective(
+        self, units: Standardizer, family: Covariance, room: int, dtype: Any
+    ) -> em.Objective:
+        """What is maximised beside the likelihood, in the core's units."""
+        D, K = len(units.scale), self.n_components
+        if self.prior is None:
+            return em.Objective(flat_prior(family, room, D, dtype), self._ridge(units, dtype))
+        prior = conjugate.hyperparameters(self.prior_, units, family, K, dtype)
+        return em.Objective(prior, np.zeros(D, dtype))
+
+    def _prior_height(self, units: Standardizer) -> tuple[float, float]:
+        """Log density of the fitted parameters under the prior, and what the objective lacks of it.
+
+        Both in the user's units, and 0 without a prior.
+        """
+        if self.prior is None:
+            return 0.0, 0.0
+        given = (self.mixture_, self.prior_)
+        family = FAMILIES[self.covariance_type]
+        return conjugate.log_density(*given, family), conjugate.constant(*given, units, family)
+
     def _is_given(self) -> bool:
         """Whether some of the start was given, so that there is to be no other."""
         given = (self.weights_init, self.means_init, self.precisions_init)
@@ -361,8 +405,16 @@ class GaussianMixture(MixtureEstimator):
     def _check_options(self) -> None:
         check_number(self.n_components, "n_components", integer=True, low=1)
         check_number(self.tol, "tol", low=0)
+        conjugate.check_prior(self.prior, self.reg_covar)
         streaming.check_steps(self.learning_decay, self.learning_offset)
         self._check_common()
+
+    def _room(self, N: int) -> int:
+        """Components of the program that fits N points.
+
+        Under a prior there are no more than K: a component without points has parameters, too.
+        """
+        return capacity(self.n_components, N) if self.prior is None else self.n_components
 
     # --- where it begins
 
@@ -383,7 +435,7 @@ class GaussianMixture(MixtureEstimator):
         if all(given):
             return own
         start = self._start(entered, kept, shards, self.n_components)
-        room = capacity(self.n_components, len(kept.X))
+        room = self._room(len(kept.X))
         if start.ndim == 3:
             start = np.pad(start, [(0, 0), (0, room - start.shape[1]), (0, 0)])
         found = em.start_all(placed, start, objective, config, room)
@@ -414,7 +466,7 @@ class GaussianMixture(MixtureEstimator):
             scales = np.linalg.cholesky(np.linalg.inv(precisions))
         with np.errstate(divide="ignore"):
             mixture = Mixture(np.log(weights), means, scales)
-        return stored(to_standard(mixture, units), family, kept.X)
+        return stored(to_standard(mixture, units), family, kept.X, self._room(len(kept.X)))
 
     def _last(
         self,
@@ -427,7 +479,8 @@ class GaussianMixture(MixtureEstimator):
     ) -> Mixture:
         """The last fit, in the units of this one: the other way to begin."""
         self._check_last(len(units.scale), "warm_start=True", "Set warm_start=False")
-        return stored(to_standard(self.mixture_, units), config.family, kept.X)
+        last = to_standard(self.mixture_, units)
+        return stored(last, config.family, kept.X, self._room(len(kept.X)))
 
     def _check_last(self, D: int, what: str, way_out: str) -> None:
         """The last fit has the shapes of the next one."""
@@ -454,13 +507,16 @@ class GaussianMixture(MixtureEstimator):
         dtype = entered.X.dtype
         mixture = jax.tree.map(lambda leaf: leaf[best], run.mixture)
         self._publish(without_room(mixture, self.n_components), units, dtype)
-        traces = [trace - units.log_volume for trace in run.history]
         self.labels_, density = self._read(entered.X, most_probable, logsumexp)
         self.n_components_ = self.n_components
         self.converged_ = bool(run.converged[best])
         self.n_iter_ = int(run.n_iter[best])
         weight = entered.weight if support is None else entered.spread(support)
-        self.lower_bound_ = weighted_mean(density, weight)
+        total = entered.total if weight is None else float(weight.sum())
+        height, constant = self._prior_height(units)
+        self.lower_bound_ = weighted_mean(density, weight) + height / total
+        shift = constant / total - units.log_volume
+        traces = [trace + shift for trace in run.history]
         for of_another_fit in ("support_", "n_batch_iter_"):
             self.__dict__.pop(of_another_fit, None)
         if support is not None:
@@ -468,7 +524,7 @@ class GaussianMixture(MixtureEstimator):
         self.lower_bounds_ = traces[best].tolist()
         self.restart_lower_bounds_ = traces
         self.best_restart_ = best
-        self._last_objective = float(run.objective[best]) - units.log_volume
+        self._last_objective = float(run.objective[best]) + shift
         self._streamed, self._n_seen = None, entered.total
 
     def _say_if_not_converged(self) -> None:
@@ -498,8 +554,9 @@ class GaussianMixture(MixtureEstimator):
         self._check_last(entered.X.shape[1], "partial_fit", "Call fit")
         kept, dtype = entered.kept(relative=False), self.means_.dtype
         old = self._streamed or streaming.resumed(self.mixture_, self._ridge, family, self._n_seen)
-        prior = flat_prior(family, self.n_components, kept.X.shape[1], kept.X.dtype)
-        objective = em.Objective(prior, self._ridge(old.units, kept.X.dtype))
+        if self.prior is not None and not hasattr(self, "prior_"):
+            self._resolve(kept, self._units(kept, family.scaling), family)
+        objective = self._objective(old.units, family, self.n_components, kept.X.dtype)
         steps = (self.learning_decay, self.learning_offset)
         streamed = streaming.follow(old, kept, objective, family, *steps)
         if streamed is None:
@@ -512,7 +569,8 @@ class GaussianMixture(MixtureEstimator):
         family = FAMILIES[self.covariance_type]
         entered = self._enter(X, sample_weight, reset=False)
         kept = entered.kept(relative=False)
-        streamed = streaming.began(self.mixture_, kept, family, [self.lower_bound_])
+        score = self.score(X, sample_weight=sample_weight)
+        streamed = streaming.began(self.mixture_, kept, family, [score])
         self._leave_batch(streamed, entered)
 
     def _leave_batch(self, streamed: streaming.Streamed, entered: Entered) -> None:
@@ -543,7 +601,9 @@ class GaussianMixture(MixtureEstimator):
         Returns
         -------
         float
-            -2 log likelihood + (number of parameters) log N. mclust states the negative.
+            -2 log likelihood + (number of parameters) log N. mclust states the negative. Under a
+            prior the likelihood is that of the mode, without the prior's density (Fraley and
+            Raftery 2007); after a trimmed fit give it the points to judge by, `X[support_]`.
 
         References
         ----------
@@ -564,7 +624,7 @@ class GaussianMixture(MixtureEstimator):
         Returns
         -------
         float
-            Lower is better.
+            Lower is better. The likelihood is that of the fitted parameters, as in `bic`.
         """
         total = self._total(X, sample_weight)
         score = self.score(X, sample_weight=sample_weight)
@@ -648,9 +708,9 @@ SINGULAR = (
 )
 
 
-def stored(mixture: Mixture, family: Covariance, X: np.ndarray) -> Mixture:
+def stored(mixture: Mixture, family: Covariance, X: np.ndarray, room: int) -> Mixture:
     """A mixture [K, D, D] as a fit of X by this family holds it, with a leading axis of one run."""
-    mixture = with_room(mixture, capacity(len(mixture.means), len(X)))
+    mixture = with_room(mixture, room)
     scales = mixture.scales
     if family.axis_aligned:
         scales = np.diagonal(scales, axis1=1, axis2=2)

@@ -9,7 +9,7 @@ from bayesgmm.core.arrays import Data, Standardizer
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.estimators.base import Entered
 from bayesgmm.estimators.checks import check_number
-from bayesgmm.estimators.points import FEW, capacity, standard_data, with_room
+from bayesgmm.estimators.points import FEW, standard_data, with_room
 from bayesgmm.inference import em, trimmed
 from bayesgmm.inference.drive import Run
 from bayesgmm.inference.subsets import subset_mixture, subset_size
@@ -98,12 +98,13 @@ def _from_subsets(problem: Problem, n: int, random_state: np.random.RandomState)
     """Mixtures [n, ...] as the fit holds them."""
     X, K, family = problem.kept.X, problem.n_components, problem.config.family
     (N, D), dtype = X.shape, X.dtype
+    room = len(problem.objective.prior.components.mean)
     found = []
     for _ in range(n):
         rows = _drawn(problem.kept, subset_size(K, D, N), random_state)
         points = problem.units.transform(X[rows]).T
         mixture = subset_mixture(points, K, problem.share, family, random_state)
-        found.append(with_room(mixture, capacity(K, N)))
+        found.append(with_room(mixture, room))
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves).astype(dtype), *found)
     if family.pooled and not family.axis_aligned:
         return stacked._replace(scales=stacked.scales[:, :1])

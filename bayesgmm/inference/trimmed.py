@@ -272,7 +272,10 @@ def best(
     kept = np.concatenate([np.asarray(part) for part in kept], axis=1)
     density = np.concatenate([np.asarray(part) for part in densities], axis=1)
     total = kept.sum(1)
-    value = np.where(kept > 0, kept * density, 0.0).sum(1) / total
+    value = np.where(kept > 0, kept * density, 0.0).sum(1)
+    if config.informative:
+        value = value + em.kernels(mixtures, prior.objective, config)
+    value = value / total
     value = np.where(run.failed | np.isnan(value), -np.inf, value)
     sound = np.isfinite(value) & ~_spiked(mixtures, total, prior, config)
     chosen = int(np.argmax(np.where(sound, value, -np.inf) if sound.any() else value))
@@ -287,7 +290,10 @@ def _spiked(
 
     One of D + 1 points or fewer, which a covariance of its own fits as closely as it likes; or one
     of equal points, such as a code for missing values, that only the ridge keeps from a point.
+    A prior lets no covariance do either.
     """
+    if config.informative:
+        return np.zeros(len(mixtures.means), bool)
     weights = np.exp(np.asarray(mixtures.log_weights, np.float64))  # [R, K]
     scales = np.asarray(mixtures.scales)
     pivots = scales if config.family.axis_aligned else np.diagonal(scales, axis1=-2, axis2=-1)

@@ -73,6 +73,10 @@ def test_parameters_are_stored_as_given():
         weights_init=[0.5, 0.5],
         means_init=[[0.0], [1.0]],
         precisions_init=[[1.0], [1.0]],
+        prior="data-scaled",
+        support_fraction=0.8,
+        learning_decay=0.9,
+        learning_offset=5.0,
         random_state=np.random.RandomState(0),
         warm_start=True,
         verbose=1,
@@ -92,7 +96,13 @@ def test_signature_and_defaults_are_those_of_scikit_learn():
     import sklearn.mixture
 
     theirs = sklearn.mixture.GaussianMixture().get_params()
-    assert GaussianMixture().get_params() == theirs
+    ours = {
+        "prior": None,
+        "support_fraction": None,
+        "learning_decay": 0.7,
+        "learning_offset": 2.0,
+    }
+    assert GaussianMixture().get_params() == theirs | ours
     assert GaussianMixture(3).n_components == 3
 
 
