@@ -11,8 +11,8 @@ rho = 1 a batch of all points is one iteration of EM.
 
 The running moments are about the means of their own mixture, and move along with these: a
 translation of sums, which costs nothing and keeps the digits of a tight cluster wherever the
-stream carries it. (About a reference that stays where it was they would lose twice as many digits
-as the cluster has moved deviations away from it.)
+stream carries it. (About a reference that stays where it was, a cluster that has moved 10^k of its
+standard deviations away would have lost 2k digits.)
 
 References
 ----------
