@@ -50,14 +50,15 @@ def log_prior(mixture: Mixture, prior: Hyperparameters, family: Covariance) -> A
 
     Examples
     --------
-    >>> import numpy as np
+    >>> import jax.numpy as jnp
     >>> from bayesgmm.core import (FAMILIES, Dirichlet, Hyperparameters, Mixture,
     ...                            NormalInverseWishart, log_prior)
-    >>> one = np.ones((1, 1))
+    >>> one = jnp.ones((1, 1))
     >>> components = NormalInverseWishart(0 * one, one[0], 3 * one[0], one[:, :, None])
-    >>> mixture = Mixture(0 * one[0], 0 * one, one[:, :, None])
     >>> prior = Hyperparameters(Dirichlet(one[0]), components)
-    >>> float(log_prior(mixture, prior, FAMILIES["full"]).round(3))  # N(0; 0, 1) IG(1; 3/2, 1/2)
+    >>> mixture = Mixture(0 * one[0], 0 * one, one[:, :, None])
+    >>> found = log_prior(mixture, prior, FAMILIES["full"])
+    >>> round(float(found), 3)  # log N(0; 0, 1) + log IG(1; 3/2, 1/2)
     -2.338
     """
     components = prior.components

