@@ -9,6 +9,7 @@ import argparse
 import math
 import os
 import re
+import signal
 import sys
 import threading
 import warnings
@@ -117,7 +118,7 @@ def _add_fit(commands: Any) -> None:
     add("--covariance", default="full", metavar="FAMILY", help="see below (default %(default)s)")
     add = fit.add_argument_group("computation").add_argument
     for flag, kind, default, metavar, text in _NUMBERS:
-        text += " (default %(default)s)"
+        text += "" if default is None else " (default %(default)s)"
         add(flag, type=kind, default=default, metavar=metavar, help=text)
     add = fit.add_argument_group("output").add_argument
     add("--output", type=Path, metavar="DIR", help="folder to write to (default bayesgmm-NAME)")
@@ -227,7 +228,14 @@ _NUMBERS = (
     ("--seed", _seed, 0, "SEED", "seed of the random starts"),
     ("--n-init", _positive, 10, "N", "random starts, of which the best is kept"),
     ("--max-iter", _positive, 1000, "N", "most iterations of a start"),
-    ("--tol", float, 1e-6, "GAIN", "stop at less than this gain in mean log density"),
+    (
+        "--tol",
+        float,
+        None,
+        "GAIN",
+        "stop at less than this gain in mean log density in an iteration (default: when the gains "
+        "to come are expected to add up to less than 0.001 nats)",
+    ),
     ("--ridge", float, 1e-6, "SHARE", "added to variances, as a share of each feature's variance"),
 )
 
@@ -270,13 +278,21 @@ def _kept_interrupts() -> Iterator[None]:
         if not isinstance(unraisable.exc_value, KeyboardInterrupt):
             before(unraisable)
             return
-        threading.Timer(0.05, _thread.interrupt_main).start()  # once that callback has ended
+        threading.Timer(0.05, _interrupt).start()  # once that callback has ended
 
     sys.unraisablehook = show
     try:
         yield
     finally:
         sys.unraisablehook = before
+
+
+def _interrupt() -> None:
+    """Interrupt the main thread: by a signal where there are any, for that ends its waiting too."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+    else:
+        _thread.interrupt_main()
 
 
 # ---- bayesgmm fit -------------------------------------------------------------------------------

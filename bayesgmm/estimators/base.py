@@ -66,6 +66,11 @@ class Entered(NamedTuple):
         weight = weight[rows]
         return Entered(self.X[rows], weight / weight.mean() if relative else weight)
 
+    def some(self, n: int, random_state: np.random.RandomState) -> "Entered":
+        """So many of the rows, drawn at random without replacement."""
+        rows = np.sort(random_state.choice(len(self.X), n, replace=False))
+        return Entered(self.X[rows], None if self.weight is None else self.weight[rows])
+
     @property
     def total(self) -> float:
         """Number of points, a weight counted as so many."""
@@ -458,16 +463,19 @@ def _float64(mixture: Mixture) -> Mixture:
     return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), mixture)
 
 
-def print_progress(model: MixtureEstimator, progress: Any) -> None:
-    """What `verbose` shows of the iterations just made."""
+def print_progress(
+    model: MixtureEstimator, progress: Any, restart: int = 0, before: int = 0
+) -> None:
+    """What `verbose` shows of the iterations just made, `before` of which others went."""
     if not model.verbose:
         return
-    for run, trace in enumerate(progress.history):
+    for run, trace in enumerate(progress.history, restart):
         values = trace[np.isfinite(trace)]
-        first = int(progress.n_iter[run]) - len(values) + 1
+        last = before + int(progress.n_iter[run - restart])
         for i, value in enumerate(values):
-            if (first + i) % model.verbose_interval == 0:
+            iteration = last - len(values) + 1 + i
+            if iteration % model.verbose_interval == 0:
                 gain = f"  gain {value - values[i - 1]:.2e}" if model.verbose > 1 and i else ""
-                print(f"restart {run}  iteration {first + i}{gain}")
-        if progress.status[run] == CONVERGED and len(values):
-            print(f"restart {run}  converged after {progress.n_iter[run]} iterations")
+                print(f"restart {run}  iteration {iteration}{gain}")
+        if progress.status[run - restart] == CONVERGED and len(values):
+            print(f"restart {run}  converged after {last} iterations")

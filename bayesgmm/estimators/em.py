@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import jax
 import numpy as np
@@ -38,8 +38,55 @@ from bayesgmm.estimators.points import (
     with_room,
     without_room,
 )
-from bayesgmm.inference import em
+from bayesgmm.inference import em, squarem
 from bayesgmm.inference.drive import Run
+from bayesgmm.inference.restarts import put_in, race
+
+
+class Optimum(NamedTuple):
+    """The best of several restarts.
+
+    Attributes
+    ----------
+    run : Run
+        Of all restarts.
+    best : int
+    mixture : Mixture
+        Of the best one, with a leading axis of 1.
+    support : ndarray [N] or None
+        What a trimmed fit keeps of the weight of each row.
+    """
+
+    run: Run
+    best: int
+    mixture: Mixture
+    support: np.ndarray | None = None
+
+
+class Task(NamedTuple):
+    """What is to be maximised, and over which points.
+
+    Attributes
+    ----------
+    shards, placed : list of Data
+        In NumPy's memory, and as the programs take them.
+    units : Standardizer
+    objective : em.Objective
+    config : em.EMConfig
+    """
+
+    shards: list
+    placed: list
+    units: Standardizer
+    objective: em.Objective
+    config: em.EMConfig
+
+
+SCREENED = 32_768
+"""Of more points than these so many, drawn at random, choose among the restarts."""
+
+ACCELERATIONS = {"squarem": squarem, None: em}
+"""The modules that fit a mixture: `begin`, `run` and `outcome`."""
 
 
 class GaussianMixture(MixtureEstimator):
@@ -72,23 +119,28 @@ class GaussianMixture(MixtureEstimator):
         - "EVE": one volume and common axes, a shape for each
         - "VVE": common axes, a volume and shape for each (common principal components)
         - "E", "V": for one feature, one variance or one for each
-    tol : float, default 1e-3
-        A run has converged when the mean log density gains less than this in an iteration.
+    tol : float or None, default None
+        None: a run has converged when the gains to come are expected to add up to less than
+        0.001 nats of the log likelihood of all points (Aitken's extrapolation, twice in a row).
+        A number is scikit-learn's criterion: the mean log density gains less than this in an
+        iteration. At its default of 0.001 a slow run can end 200 nats below the maximum.
     reg_covar : float or "relative" or ("relative", float), default 1e-6
         Added to each variance: in the square of the features' units, or as a share (1e-6 unless
         given) of the variance of each feature, which no change of units alters.
-    max_iter : int, default 100
-        0 gives the parameters of the start.
-    n_init : int, default 1
-        Restarts, run side by side; the one of largest likelihood is kept.
-    init_params : str or array, default "kmeans"
-        How starting responsibilities are found, on standardised points: "kmeans", "k-means++",
+    max_iter : int, default 1000
+        Passes over the points. 0 gives the parameters of the start.
+    n_init : int, default 8
+        Restarts. After ten passes the worse half is dropped, and of those that go on the one of
+        largest likelihood is kept; of more than 32,768 points a random sample of so many chooses.
+        A start that is given is the only one.
+    init_params : str or array, default "cells"
+        How starting responsibilities are found, on standardised points: "cells", each point with
+        the nearest of K points that k-means++ draws; "kmeans", "k-means++",
         "random" and "random_from_data" as in scikit-learn; "kmeans-whitened", k-means in the
         metric of the covariance within the clusters, for long ones (Friedman and Rubin 1967);
         "hierarchical", Gaussian model-based agglomeration as mclust's `hc`, in one dimension
-        quantiles: the same from every seed, restarts beyond the first being the cells of points
-        that k-means++ draws. Or labels [N] (-1 for none) or responsibilities [N, K] to start
-        from.
+        quantiles: the same from every seed, restarts beyond the first being "cells". Or labels
+        [N] (-1 for none) or responsibilities [N, K] to start from.
     weights_init : array [K], optional
     means_init : array [K, D], optional
     precisions_init : array, optional
@@ -107,6 +159,10 @@ class GaussianMixture(MixtureEstimator):
     learning_decay, learning_offset : float, default 0.7 and 2.0
         Step sizes of `partial_fit`, (t + learning_offset) ** -learning_decay for the batch of
         number t after the first; the decay is above 0.5 and at most 1.
+    acceleration : "squarem" or None, default "squarem"
+        Squared extrapolation of pairs of EM steps once a run has settled in its basin: the same
+        maximum in fewer passes. None is EM, iteration by iteration; with `tol=1e-3` and
+        `max_iter=100` it is scikit-learn's fit.
     random_state : int, RandomState or None
     warm_start : bool, default False
         Whether `fit` goes on from the last fit.
@@ -130,9 +186,10 @@ class GaussianMixture(MixtureEstimator):
         `support_fraction`, of the points that are kept. Under a prior, plus the log density of
         the parameters over the number of points: what is maximised.
     lower_bounds_ : list of float
-        The same before each iteration of the run that was kept.
+        The same before each iteration of the run that was kept. A pass that tries an
+        extrapolation repeats the last one.
     restart_lower_bounds_ : list of ndarray
-        The same for every restart.
+        The same for every restart, over the sample that chose among them where there was one.
     best_restart_ : int
     support_ : ndarray [N] of bool
         With `support_fraction`: which rows are kept, the one on the edge included.
@@ -149,6 +206,9 @@ class GaussianMixture(MixtureEstimator):
     ----------
     Dempster, Laird and Rubin (1977), *Journal of the Royal Statistical Society B* 39, 1-38.
     Celeux and Govaert (1995), *Pattern Recognition* 28, 781-793, for the families of covariances.
+    Boehning et al. (1994), *Annals of the Institute of Statistical Mathematics* 46, 373-388, for
+    the criterion of convergence; Varadhan and Roland (2008), *Scandinavian Journal of Statistics*
+    35, 335-353, for the acceleration.
     Starts: Fraley (1998), *SIAM Journal on Scientific Computing* 20, 270-281; Friedman and Rubin
     (1967), *Journal of the American Statistical Association* 62, 1159-1178.
 
@@ -169,11 +229,11 @@ class GaussianMixture(MixtureEstimator):
         n_components: int = 1,
         *,
         covariance_type: str = "full",
-        tol: float = 1e-3,
+        tol: float | None = None,
         reg_covar: Any = 1e-6,
-        max_iter: int = 100,
-        n_init: int = 1,
-        init_params: Any = "kmeans",
+        max_iter: int = 1000,
+        n_init: int = 8,
+        init_params: Any = "cells",
         weights_init: Any = None,
         means_init: Any = None,
         precisions_init: Any = None,
@@ -181,6 +241,7 @@ class GaussianMixture(MixtureEstimator):
         support_fraction: float | None = None,
         learning_decay: float = 0.7,
         learning_offset: float = 2.0,
+        acceleration: str | None = "squarem",
         random_state: Any = None,
         warm_start: bool = False,
         verbose: int = 0,
@@ -200,6 +261,7 @@ class GaussianMixture(MixtureEstimator):
         self.support_fraction = support_fraction
         self.learning_decay = learning_decay
         self.learning_offset = learning_offset
+        self.acceleration = acceleration
         self.random_state = random_state
         self.warm_start = warm_start
         self.verbose = verbose
@@ -297,73 +359,121 @@ class GaussianMixture(MixtureEstimator):
         N, D = kept.X.shape
         check_components(self.n_components, N)
         check_univariate(self.covariance_type, D)
-        threads = n_shards(N, D, self.n_components, family.axis_aligned)
         trims = trimming.check_support(self.support_fraction, self.n_components, N)
         units = self._units(kept, family.scaling, robust=trims)
         self._resolve(kept, units, family, robust=trims)
-        start = partial(self._last, kept) if resume else partial(self._begin, entered, kept)
-        previous = self._last_objective + units.log_volume if resume else -np.inf
-        if resume and self.prior is not None:
-            total = kept.total * (self.support_fraction or 1.0)
-            previous -= conjugate.constant(self.mixture_, self.prior_, units, family) / total
-        search = partial(self._trim, kept, units, resume) if trims else self._climb
-        run, best, support = self._optimize(kept, units, family, threads, start, previous, search)
-        self._leave(run, best, units, entered, support)
+        start = self._last if resume else partial(self._begin, entered)
+        previous = self._previous(units, family, kept.total) if resume else -np.inf
+        with float_scope(kept.X.dtype):
+            search = self._trim if trims else self._optimize
+            fit = search(kept, units, family, start, previous, resume)
+        self._leave(fit, units, entered)
 
     def _optimize(
         self,
         kept: Entered,
         units: Standardizer,
         family: Covariance,
-        threads: int,
         start: Callable,
         previous: float,
-        search: Callable,
-    ) -> tuple[Run, int, np.ndarray | None]:
-        """All restarts, the best of them, and of a trimmed fit what is kept of each row.
+        resume: bool,
+    ) -> Optimum:
+        """All restarts and the best of them; for many points it is chosen on a sample of them."""
+        if not self._several(resume) or len(kept.X) <= SCREENED:
+            return self._compete(kept, units, family, start, previous)
+        sample = kept.some(SCREENED, check_random_state(self.random_state))
+        found = self._compete(sample, units, family, start, previous)
+        chosen = self._compete(kept, units, family, lambda *_: found.mixture, previous)
+        return chosen._replace(run=put_in(found.run, found.best, chosen.run), best=found.best)
 
-        The standardised points are gone when it returns.
-        """
+    def _several(self, resume: bool) -> bool:
+        """Whether restarts can differ."""
+        given = (self.weights_init, self.means_init, self.precisions_init)
+        complete = all(part is not None for part in given)
+        return self.n_init > 1 and isinstance(self.init_params, str) and not (resume or complete)
+
+    def _compete(
+        self,
+        kept: Entered,
+        units: Standardizer,
+        family: Covariance,
+        start: Callable,
+        previous: float,
+    ) -> Optimum:
+        """Restarts over these points; the standardised ones are gone when it returns."""
+        task = self._task(kept, units, family)
+        mixtures = start(kept, *task)
+        engine = ACCELERATIONS[self.acceleration]
+
+        def advance(state: Any, passes: int, restart: int, before: int) -> Run:
+            watch = partial(print_progress, self, restart=restart, before=before)
+            given = (task.placed, task.objective, task.config, self._tol(kept))
+            return engine.run(state, *given, passes, watch)
+
+        run = race(engine.begin(mixtures, previous), advance, self.max_iter, len(kept.X))
+        mixtures = engine.outcome(run)
+        best = em.best(mixtures, ~run.failed, task.placed, task.config, task.objective)
+        if best is None:
+            raise ValueError(SINGULAR)
+        return Optimum(run, best, jax.tree.map(lambda leaf: leaf[best : best + 1], mixtures))
+
+    def _task(self, kept: Entered, units: Standardizer, family: Covariance) -> Task:
         (N, D), dtype = kept.X.shape, kept.X.dtype
         config = em.EMConfig(family, choose_form(D, family.axis_aligned), self.prior is not None)
+        threads = n_shards(N, D, self.n_components, family.axis_aligned)
         shards = standard_shards(kept.X, kept.weight, units, threads)
         if self.support_fraction is not None:
             trimming.tame(shards)
-        with float_scope(dtype):
-            objective = self._objective(units, family, self._room(N), dtype)
-            # shares their memory; a small array gets there sooner as an argument of each call
-            placed = shards if N <= FEW else jax.device_put(shards)
-            mixtures = start(shards, placed, units, objective, config)
-            limits = (self.tol, self.max_iter, previous, partial(print_progress, self))
-            run, best, support = search(mixtures, placed, objective, config, limits)
-        if best is None:
-            raise ValueError(SINGULAR)
-        return run, best, support
+        objective = self._objective(units, family, self._room(N), dtype)
+        # shares their memory; a small array gets there sooner as an argument of each call
+        placed = shards if N <= FEW else jax.device_put(shards)
+        return Task(shards, placed, units, objective, config)
 
-    def _climb(
-        self, mixtures: Mixture, shards: list, objective: em.Objective, config: Any, limits: tuple
-    ) -> tuple[Run, int | None, None]:
-        run = em.run(mixtures, shards, objective, config, *limits)
-        return run, em.best(run, shards, config, objective), None
+    def _tol(self, kept: Entered) -> float:
+        """`tol`, or what stands for None."""
+        return em.FORESEEN / len(kept.X) if self.tol is None else self.tol
 
     def _trim(
         self,
         kept: Entered,
         units: Standardizer,
+        family: Covariance,
+        start: Callable,
+        previous: float,
         resume: bool,
-        mixtures: Mixture,
-        shards: list,
-        objective: em.Objective,
-        config: Any,
-        limits: tuple,
-    ) -> tuple[Run, int | None, np.ndarray | None]:
-        share = self.support_fraction
-        problem = trimming.Problem(kept, units, self.n_components, shards, objective, config, share)
+    ) -> Optimum:
+        """A trimmed fit: the starts, and unless they are given those of small subsets."""
+        task = self._task(kept, units, family)
+        mixtures, engine = start(kept, *task), ACCELERATIONS[self.acceleration]
+        problem = trimming.Problem(
+            kept, units, self.n_components, task.placed, task.objective, task.config,
+            self.support_fraction, engine,
+        )  # fmt: skip
         if not (resume or self._is_given()) and self.max_iter > 0:
             random_state = check_random_state(self.random_state)
             mixtures = trimming.with_subsets(mixtures, problem, random_state)
-        run, best = trimming.run(mixtures, problem, limits)
-        return run, *(best or (None, None))
+        watch = partial(print_progress, self)
+        run, best = trimming.run(mixtures, problem, self._tol(kept), self.max_iter, previous, watch)
+        if best is None:
+            raise ValueError(SINGULAR)
+        found = jax.tree.map(lambda leaf: leaf[best.run : best.run + 1], engine.outcome(run))
+        return Optimum(run, best.run, found, best.weight)
+
+    def _check_options(self) -> None:
+        check_number(self.n_components, "n_components", integer=True, low=1)
+        lookup(ACCELERATIONS, self.acceleration, "acceleration")
+        if self.tol is not None:
+            check_number(self.tol, "tol", low=0)
+        conjugate.check_prior(self.prior, self.reg_covar)
+        streaming.check_steps(self.learning_decay, self.learning_offset)
+        self._check_common()
+
+    def _room(self, N: int) -> int:
+        """Components of the program that fits N points.
+
+        Under a prior there are no more than K: a component without points has parameters, too.
+        """
+        return capacity(self.n_components, N) if self.prior is None else self.n_components
 
     # --- the prior
 
@@ -382,9 +492,11 @@ class GaussianMixture(MixtureEstimator):
         """What is maximised beside the likelihood, in the core's units."""
         D, K = len(units.scale), self.n_components
         if self.prior is None:
-            return em.Objective(flat_prior(family, room, D, dtype), self._ridge(units, dtype))
-        prior = conjugate.hyperparameters(self.prior_, units, family, K, dtype)
-        return em.Objective(prior, np.zeros(D, dtype))
+            prior, ridge = flat_prior(family, room, D, dtype), self._ridge(units, dtype)
+        else:
+            prior = conjugate.hyperparameters(self.prior_, units, family, K, dtype)
+            ridge = np.zeros(D, dtype)
+        return em.Objective(prior, ridge, np.bool_(self.tol is None))
 
     def _prior_height(self, units: Standardizer) -> tuple[float, float]:
         """Log density of the fitted parameters under the prior, and what the objective lacks of it.
@@ -397,24 +509,18 @@ class GaussianMixture(MixtureEstimator):
         family = FAMILIES[self.covariance_type]
         return conjugate.log_density(*given, family), conjugate.constant(*given, units, family)
 
+    def _previous(self, units: Standardizer, family: Covariance, total: float) -> float:
+        """The objective where the last fit ended, in the core's units."""
+        previous = self._last_objective + units.log_volume
+        if self.prior is None:
+            return previous
+        total = total * (self.support_fraction or 1.0)
+        return previous - conjugate.constant(self.mixture_, self.prior_, units, family) / total
+
     def _is_given(self) -> bool:
         """Whether some of the start was given, so that there is to be no other."""
         given = (self.weights_init, self.means_init, self.precisions_init)
         return any(part is not None for part in given) or not isinstance(self.init_params, str)
-
-    def _check_options(self) -> None:
-        check_number(self.n_components, "n_components", integer=True, low=1)
-        check_number(self.tol, "tol", low=0)
-        conjugate.check_prior(self.prior, self.reg_covar)
-        streaming.check_steps(self.learning_decay, self.learning_offset)
-        self._check_common()
-
-    def _room(self, N: int) -> int:
-        """Components of the program that fits N points.
-
-        Under a prior there are no more than K: a component without points has parameters, too.
-        """
-        return capacity(self.n_components, N) if self.prior is None else self.n_components
 
     # --- where it begins
 
@@ -496,16 +602,9 @@ class GaussianMixture(MixtureEstimator):
 
     # --- where it ends
 
-    def _leave(
-        self,
-        run: Run,
-        best: int,
-        units: Standardizer,
-        entered: Entered,
-        support: np.ndarray | None,
-    ) -> None:
-        dtype = entered.X.dtype
-        mixture = jax.tree.map(lambda leaf: leaf[best], run.mixture)
+    def _leave(self, fit: Optimum, units: Standardizer, entered: Entered) -> None:
+        dtype, (run, best, mixture, support) = entered.X.dtype, fit
+        mixture = jax.tree.map(lambda leaf: leaf[0], mixture)
         self._publish(without_room(mixture, self.n_components), units, dtype)
         self.labels_, density = self._read(entered.X, most_probable, logsumexp)
         self.n_components_ = self.n_components
@@ -535,7 +634,7 @@ class GaussianMixture(MixtureEstimator):
                 "Best performing initialization did not converge. Try different init parameters, "
                 "or increase max_iter, tol, or check for degenerate data. (EM ended after "
                 f"{self.n_iter_} iterations with {last}; max_iter={self.max_iter}, "
-                f"tol={self.tol:g}.)"
+                f"tol={self.tol}.)"
             )
 
     # --- a stream

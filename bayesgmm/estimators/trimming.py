@@ -1,5 +1,6 @@
 """A trimmed fit: the starts that were asked for beside those of small subsets, the best of all."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -57,6 +58,8 @@ class Problem(NamedTuple):
     objective : em.Objective
     config : em.EMConfig
     share : float
+    engine : module
+        `em` or `squarem`: its `begin`, `maximize` and `outcome`.
     """
 
     kept: Entered
@@ -66,6 +69,7 @@ class Problem(NamedTuple):
     objective: em.Objective
     config: em.EMConfig
     share: float
+    engine: Any
 
     @property
     def prior(self) -> trimmed.Trimmed:
@@ -83,15 +87,25 @@ def with_subsets(
     group = len(mixtures.means) + CONTINUED  # as many as the runs to the end: one program
     tried = _from_subsets(problem, -(-TRIED // group) * group, random_state)
     some = _some(problem, random_state)
-    found = trimmed.shortlist(tried, some, problem.prior, problem.config, group, CONTINUED)
+    given = (problem.prior, problem.config, group, CONTINUED, problem.engine)
+    found = trimmed.shortlist(tried, some, *given)
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), mixtures, found)
 
 
-def run(mixtures: Mixture, problem: Problem, limits: tuple) -> tuple[Run, trimmed.Best | None]:
-    """Runs to the end, and the best of them; `limits` as in `trimmed.run` from `tol` on."""
-    _, _, _, shards, _, config, _ = problem
-    found = trimmed.run(mixtures, shards, problem.prior, config, *limits)
-    return found, trimmed.best(found, shards, problem.prior, config)
+def run(
+    mixtures: Mixture,
+    problem: Problem,
+    tol: float,
+    max_iter: int,
+    previous: float,
+    watch: Callable,
+) -> tuple[Run, trimmed.Best | None]:
+    """Runs to the end, and the best of them."""
+    shards, config, engine = problem.shards, problem.config, problem.engine
+    given = (shards, problem.prior, config, tol, max_iter)
+    found = trimmed.run(mixtures, *given, previous, watch, engine)
+    ends = engine.outcome(found)
+    return found, trimmed.best(ends, ~found.failed, shards, problem.prior, config)
 
 
 def _from_subsets(problem: Problem, n: int, random_state: np.random.RandomState) -> Mixture:

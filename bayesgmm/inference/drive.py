@@ -56,11 +56,6 @@ class Run(NamedTuple):
     objective: np.ndarray
     history: list
 
-    @property
-    def mixture(self) -> Mixture:
-        """The mixtures, with leading axis R."""
-        return self.state.mixture
-
 
 # --- where it begins ------------------------------------------------------------------------------
 

@@ -19,6 +19,9 @@ from bayesgmm.core.sweep import Moments, gathered, located, soft
 from bayesgmm.inference import drive
 from bayesgmm.inference.loop import Progress
 
+FORESEEN = 1e-3
+"""Nats that a run may leave: beside them the uncertainty of any log likelihood is large."""
+
 SLOW = 0.9
 """The rate of gains taken for the rest of a run, at least: a few gains can look faster than it."""
 
@@ -192,21 +195,27 @@ def start_all(
     return jax.tree.map(np.asarray, _first_all(means, found, objective, config))
 
 
+def begin(mixtures: Mixture, previous: float = -np.inf) -> EMState:
+    """States [R] of mixtures that have taken no step; the first gain is over `previous`."""
+    R, dtype = len(mixtures.means), np.dtype(mixtures.means.dtype)
+    blank, never = np.zeros(R, dtype), np.full(R, np.inf, dtype)
+    return EMState(mixtures, np.full(R, previous, dtype), never, never, never, blank)
+
+
 def run(
-    mixtures: Mixture,
+    states: EMState,
     shards: Sequence[Data],
     objective: Objective,
     config: EMConfig,
     tol: float,
     max_iter: int,
-    previous: float = -np.inf,
     watch: Callable[[Progress], None] | None = None,
 ) -> drive.Run:
-    """Iterate each of R mixtures until little gain remains.
+    """Iterate each of R states until little gain remains.
 
     Parameters
     ----------
-    mixtures : Mixture
+    states : EMState
         With leading axis R.
     shards : sequence of Data
         One, or one a thread.
@@ -216,8 +225,6 @@ def run(
         Compared with the last gain of the objective, or, where the objective says so, with what
         the gains to come are expected to add up to (twice in a row).
     max_iter : int
-    previous : float
-        Objective to compare the first one with.
     watch : callable, optional
         Called with the progress after every compiled call.
 
@@ -225,39 +232,34 @@ def run(
     -------
     drive.Run
     """
-    return drive.run(
-        begin(mixtures, previous), shards, objective, config, maximize, tol, max_iter, watch
-    )
+    return drive.run(states, shards, objective, config, maximize, tol, max_iter, watch)
 
 
-def begin(mixtures: Mixture, previous: float = -np.inf) -> EMState:
-    """States [R] of mixtures that have taken no step."""
-    R, dtype = len(mixtures.means), np.dtype(mixtures.means.dtype)
-    blank, never = np.zeros(R, dtype), np.full(R, np.inf, dtype)
-    return EMState(mixtures, np.full(R, previous, dtype), never, never, never, blank)
+def outcome(run: drive.Run) -> Mixture:
+    """The mixtures that a run ends with, [R]."""
+    return run.state.mixture
 
 
 def best(
-    run: drive.Run,
+    mixtures: Mixture,
+    sound: np.ndarray,
     shards: Sequence[Data],
     config: EMConfig,
     objective: Objective | None = None,
 ) -> int | None:
-    """The run whose final mixture has the largest likelihood, or objective where one is given.
+    """The mixture of largest likelihood among those that are sound [R]; None if there is none.
 
-    None if every run has failed.
+    Of largest objective, where that is given.
     """
-    sound = ~run.failed
     if not sound.any():
         return None
     if len(sound) == 1:
         return 0
-    found = drive.moments(run.mixture, shards, exact_form(config.form.axis_aligned))
+    found = drive.moments(mixtures, shards, exact_form(config.form.axis_aligned))
     evidence = found.evidence
     if objective is not None and config.informative:
-        evidence = evidence + kernels(run.mixture, objective, config)
-    values = np.where(sound, evidence / found.counts.sum(-1), -np.inf)
-    return int(np.nanargmax(values))
+        evidence = evidence + kernels(mixtures, objective, config)
+    return int(np.nanargmax(np.where(sound, evidence / found.counts.sum(-1), -np.inf)))
 
 
 @partial(jax.jit, static_argnames=("config",))

@@ -111,25 +111,28 @@ def _ordinal(values: Array) -> Array:
 # --- a concentration step, or a span of them ------------------------------------------------------
 
 
-def step(state: em.EMState, data: Data, prior: Trimmed, config: em.EMConfig) -> em.EMState:
-    """One concentration step."""
+def step(
+    state: Any, data: Data, prior: Trimmed, config: em.EMConfig, maximize: Callable = em.maximize
+) -> Any:
+    """One concentration step: `maximize` of `em`, or of `squarem`, after a sweep of those kept."""
     density = density_of(data, state.mixture, config.form)
     kept = data._replace(weight=concentrate(density, data.weight, prior.share))
     found = soft(kept, state.mixture, config.form)
-    return em.maximize(state, found, prior.objective, config)
+    return maximize(state, found, prior.objective, config)
 
 
-@partial(jax.jit, static_argnames=("config",), compiler_options=devices.WIDE)
+@partial(jax.jit, static_argnames=("maximize", "config"), compiler_options=devices.WIDE)
 def _advance(
     progress: Progress,
     data: Data,
     prior: Trimmed,
     limits: Limits,
     span: Array,
+    maximize: Callable,
     config: em.EMConfig,
 ) -> Progress:
     """A compiled span of steps over one shard."""
-    once = partial(step, data=data, prior=prior, config=config)
+    once = partial(step, data=data, prior=prior, config=config, maximize=maximize)
     return run_until(once, progress, limits, span)
 
 
@@ -153,18 +156,19 @@ def _expect_kept(mixtures: Mixture, data: Data, kept: Array, form: Form) -> Mome
     return jax.vmap(one)(mixtures, kept)
 
 
-@partial(jax.jit, static_argnames=("config",))
+@partial(jax.jit, static_argnames=("maximize", "config"))
 def _absorb(
     progress: Progress,
     parts: list[Moments],
     i: Array,
     prior: Trimmed,
     limits: Limits,
+    maximize: Callable,
     config: em.EMConfig,
 ) -> Progress:
     """The second half of step i of a call: the shards' moments are added, and read."""
     found = jax.tree.map(lambda *leaves: sum(leaves), *parts)
-    once = lambda state, sums: em.maximize(state, sums, prior.objective, config)  # noqa: E731
+    once = lambda state, sums: maximize(state, sums, prior.objective, config)  # noqa: E731
     return record(progress, jax.vmap(once)(progress.state, found), i, limits)
 
 
@@ -183,6 +187,7 @@ def _advance_sharded(
     prior: Trimmed,
     limits: Limits,
     span: int,
+    maximize: Callable,
     config: em.EMConfig,
 ) -> Progress:
     """A span of steps over several shards, each swept by its own thread."""
@@ -195,7 +200,7 @@ def _advance_sharded(
         pairs = list(zip(shards, kept, strict=True))
         expect = partial(_expect_kept, mixtures, form=config.form)
         parts = devices.each(lambda pair: expect(*pair), pairs, progress.objective.dtype)  # noqa: B023
-        progress = _absorb(progress, parts, np.int32(i), prior, limits, config)
+        progress = _absorb(progress, parts, np.int32(i), prior, limits, maximize, config)
     return progress
 
 
@@ -207,14 +212,15 @@ def _call(
     *,
     shards: Sequence[Data],
     prior: Trimmed,
-    maximize: Any,
+    maximize: Callable,
 ) -> Progress:
     K = progress.state.mixture.means.shape[1]
     span = min(most, drive.iterations_a_call(shards, K, config.form))
     if len(shards) > 1:
-        progress = _advance_sharded(progress, shards, prior, limits, span, config)
+        progress = _advance_sharded(progress, shards, prior, limits, span, maximize, config)
     else:
-        progress = _advance(progress, shards[0], prior, limits, np.int32(span), config)
+        data, span = shards[0], np.int32(span)
+        progress = _advance(progress, data, prior, limits, span, maximize, config)
     return jax.tree.map(np.asarray, progress)
 
 
@@ -230,8 +236,9 @@ def run(
     max_iter: int,
     previous: float = -np.inf,
     watch: Callable[[Progress], None] | None = None,
+    engine: Any = em,
 ) -> drive.Run:
-    """Concentrate from each of R mixtures until its objective gains less than `tol`.
+    """Concentrate from each of R mixtures until little gain remains.
 
     Parameters
     ----------
@@ -242,32 +249,37 @@ def run(
     prior : Trimmed
     config : em.EMConfig
     tol, max_iter : float, int
+        As in `em.run`.
     previous : float
         Objective to compare the first one with.
     watch : callable, optional
         Called with the progress after every compiled call.
+    engine : module, default em
+        `em` or `squarem`: its states and steps, and so their end.
 
     Returns
     -------
     drive.Run
-        Of em.EMState; the objective is that of the mixture that entered the last step.
     """
     prior = prior._replace(share=np.dtype(mixtures.means.dtype).type(prior.share))
-    states = em.begin(mixtures, previous)
-    return drive.run(states, shards, prior, config, em.maximize, tol, max_iter, watch, call=_call)
+    states, step = engine.begin(mixtures, previous), engine.maximize
+    return drive.run(states, shards, prior, config, step, tol, max_iter, watch, call=_call)
 
 
 def best(
-    run: drive.Run, shards: Sequence[Data], prior: Trimmed, config: em.EMConfig
+    mixtures: Mixture,
+    sound: np.ndarray,
+    shards: Sequence[Data],
+    prior: Trimmed,
+    config: em.EMConfig,
 ) -> Best | None:
-    """The run whose final mixture has the largest objective; None if every run has failed.
+    """The mixture of largest objective among those that are sound [R]; None if there is none.
 
-    Runs that end in a spike of the likelihood (`_spiked`) come after all others.
+    Those that end in a spike of the likelihood (`_spiked`) come after all others.
     """
-    if run.failed.all():
+    if not sound.any():
         return None
-    mixtures, dtype = run.mixture, shards[0].points.dtype
-    form = exact_form(config.form.axis_aligned)
+    dtype, form = shards[0].points.dtype, exact_form(config.form.axis_aligned)
     densities, kept = _kept_of(mixtures, shards, dtype.type(prior.share), form)
     kept = np.concatenate([np.asarray(part) for part in kept], axis=1)
     density = np.concatenate([np.asarray(part) for part in densities], axis=1)
@@ -275,10 +287,9 @@ def best(
     value = np.where(kept > 0, kept * density, 0.0).sum(1)
     if config.informative:
         value = value + em.kernels(mixtures, prior.objective, config)
-    value = value / total
-    value = np.where(run.failed | np.isnan(value), -np.inf, value)
-    sound = np.isfinite(value) & ~_spiked(mixtures, total, prior, config)
-    chosen = int(np.argmax(np.where(sound, value, -np.inf) if sound.any() else value))
+    value = np.where(~sound | np.isnan(value), -np.inf, value / total)
+    whole = np.isfinite(value) & ~_spiked(mixtures, total, prior, config)
+    chosen = int(np.argmax(np.where(whole, value, -np.inf) if whole.any() else value))
     padding = np.concatenate([np.asarray(shard.weight) for shard in shards]) == 0
     return Best(chosen, kept[chosen][~padding])
 
@@ -310,6 +321,7 @@ def shortlist(
     config: em.EMConfig,
     group: int,
     n_kept: int,
+    engine: Any = em,
 ) -> Mixture:
     """The best of many mixtures after a few steps: where runs to the end are to begin.
 
@@ -324,6 +336,7 @@ def shortlist(
     group : int
         Runs side by side, so that the longer runs to follow may share the program.
     n_kept : int
+    engine : module, default em
 
     Returns
     -------
@@ -334,10 +347,11 @@ def shortlist(
     ends, ranks = [], []
     for low in range(0, len(mixtures.means), group):
         few = jax.tree.map(lambda leaf, low=low: leaf[low : low + group], mixtures)
-        found = run(few, shards, prior, config, 0.0, SHORT)
-        spiked = _spiked(found.mixture, total, prior, config)
+        found = run(few, shards, prior, config, 0.0, SHORT, engine=engine)
+        mixtures_after = engine.outcome(found)
+        spiked = _spiked(mixtures_after, total, prior, config)
         ranks.append(np.stack([found.failed, spiked, -found.objective]))
-        ends.append(found.mixture)
+        ends.append(mixtures_after)
     order = np.lexsort(np.concatenate(ranks, axis=1)[::-1])[:n_kept]  # by the first row first
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[order], *ends)
 
