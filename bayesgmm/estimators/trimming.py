@@ -15,8 +15,8 @@ from bayesgmm.inference import em, trimmed
 from bayesgmm.inference.drive import Run
 from bayesgmm.inference.subsets import subset_mixture, subset_size
 
-TRIED, CONTINUED = 32, 3
-"""Subsets from which short runs begin, and how many of these go on to the end."""
+TRIED, CONTINUED = 32, 4
+"""Subsets from which short runs begin, and how many of all starts go on to the end."""
 
 
 def check_support(share: Any, K: int, N: int) -> bool:
@@ -80,16 +80,15 @@ class Problem(NamedTuple):
 def with_subsets(
     mixtures: Mixture, problem: Problem, random_state: np.random.RandomState
 ) -> Mixture:
-    """The mixtures [R, ...] and after them the best after short runs from small subsets.
+    """The best after short runs from the mixtures [R, ...] and from small subsets.
 
     To be called inside the float scope of the fit.
     """
-    group = len(mixtures.means) + CONTINUED  # as many as the runs to the end: one program
-    tried = _from_subsets(problem, -(-TRIED // group) * group, random_state)
-    some = _some(problem, random_state)
+    R, group = len(mixtures.means), CONTINUED  # short runs and those to the end: one program
+    tried = _from_subsets(problem, -(-(R + TRIED) // group) * group - R, random_state)
+    together = jax.tree.map(lambda *leaves: np.concatenate(leaves), mixtures, tried)
     given = (problem.prior, problem.config, group, CONTINUED, problem.engine)
-    found = trimmed.shortlist(tried, some, *given)
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), mixtures, found)
+    return trimmed.shortlist(together, _some(problem, random_state), *given)
 
 
 def run(

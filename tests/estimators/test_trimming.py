@@ -116,12 +116,12 @@ def test_a_given_start_is_the_only_one():
     start = np.append(labels, np.full(OUT, 2))
     model = trimmed(init_params=start).fit(X)
     assert len(model.restart_lower_bounds_) == 1
-    assert len(trimmed().fit(X).restart_lower_bounds_) == 4  # with the best of the subsets
+    assert len(trimmed().fit(X).restart_lower_bounds_) == 4  # the best of all
     again = trimmed(warm_start=True, tol=1e-3).fit(X)
     before = again.lower_bound_
     again.set_params(tol=1e-9).fit(X)
     assert len(again.restart_lower_bounds_) == 1 and again.lower_bound_ >= before
-    assert len(trimmed(max_iter=0).fit(X).restart_lower_bounds_) == 1
+    assert len(trimmed(max_iter=0, n_init=2).fit(X).restart_lower_bounds_) == 2
 
 
 def test_covariances_are_those_of_the_points_kept():

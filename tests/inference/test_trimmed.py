@@ -48,11 +48,11 @@ def fit(name, shards, starts, share, tol=1e-10, max_iter=1000):
 
 def of_run(run, r):
     """The mixture of one run."""
-    return jax.tree.map(lambda leaf: leaf[r], run.mixture)
+    return jax.tree.map(lambda leaf: leaf[r], run.state.mixture)
 
 
 def best(run, shards, prior, config):
-    return trimmed.best(run.mixture, ~run.failed, shards, prior, config)
+    return trimmed.best(run.state.mixture, ~run.failed, shards, prior, config)
 
 
 # --- who is kept
@@ -162,7 +162,7 @@ def test_keeping_all_is_em(name):
     mixtures = em.start_all(shards, starts[:, 9:], prior.objective, config, K)
     all_kept = trimmed.run(mixtures, shards, prior, config, 1e-9, 200)
     plain = em.run(em.begin(mixtures), shards, prior.objective, config, 1e-9, 200)
-    assert_close(all_kept.mixture, plain.mixture, rtol=1e-7)
+    assert_close(all_kept.state.mixture, plain.state.mixture, rtol=1e-7)
     assert (all_kept.n_iter == plain.n_iter).all()
 
 
@@ -171,7 +171,7 @@ def test_shards_are_the_whole():
     halves = [data_of(points[:40], size=64), data_of(points[40:], size=64)]
     whole = fit("full", [data_of(points)], starts, 0.87, max_iter=15)
     parts = fit("full", halves, starts, 0.87, max_iter=15)
-    assert_close(parts.mixture, whole.mixture, rtol=1e-7)
+    assert_close(parts.state.mixture, whole.state.mixture, rtol=1e-7)
     prior, config = problem("full", 0.87)
     one = best(whole, [data_of(points)], prior, config)
     two = best(parts, halves, prior, config)
@@ -187,7 +187,7 @@ def test_a_row_of_weight_two_is_two_rows():
     rows = np.repeat(np.arange(60), weight.astype(int))
     weighted = fit("full", [data_of(points, weight)], starts, 0.9, max_iter=20)
     doubled = fit("full", [data_of(points[rows])], starts[:, rows], 0.9, max_iter=20)
-    assert_close(weighted.mixture, doubled.mixture, rtol=1e-7)
+    assert_close(weighted.state.mixture, doubled.state.mixture, rtol=1e-7)
     assert_close(weighted.objective, doubled.objective)
 
 
