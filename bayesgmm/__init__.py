@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bayesgmm import core, datasets, plots
+    from bayesgmm.estimators.conjugate import ConjugatePrior
     from bayesgmm.estimators.em import GaussianMixture
 
-__all__ = ["GaussianMixture", "core", "datasets", "plots"]
+__all__ = ["ConjugatePrior", "GaussianMixture", "core", "datasets", "plots"]
 
 __version__ = version("bayesgmm")
 
-_HOMES = {"GaussianMixture": "bayesgmm.estimators.em"}
+_HOMES = {
+    "ConjugatePrior": "bayesgmm.estimators.conjugate",
+    "GaussianMixture": "bayesgmm.estimators.em",
+}
 
 
 def __getattr__(name: str) -> Any:

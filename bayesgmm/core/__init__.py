@@ -35,6 +35,7 @@ from bayesgmm.core.partitions import (
     n_components_prior,
     prior_n_clusters,
 )
+from bayesgmm.core.prior import log_prior
 from bayesgmm.core.sweep import Moments, hard, joint_of, log_likelihood, pad, soft
 from bayesgmm.core.weights import WEIGHT_PRIORS, Dirichlet, FiniteMixture, StickBreaking
 
@@ -70,6 +71,7 @@ __all__ = [
     "log_evidence",
     "log_joint",
     "log_likelihood",
+    "log_prior",
     "marginal",
     "mixture_moments",
     "mode",
