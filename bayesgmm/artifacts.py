@@ -37,7 +37,7 @@ def _parameters(fitted: Fitted) -> dict[str, Any]:
     """What parameters.json holds; floats are written so that they are read back exactly."""
     model = fitted.model
     settings = model.get_params()
-    names = ("tol", "reg_covar", "max_iter", "n_init", "init_params")
+    names = ("tol", "reg_covar", "max_iter", "n_init", "init_params", "prior")
     return {
         "version": version("bayesgmm"),
         "estimator": type(model).__name__,
@@ -49,7 +49,7 @@ def _parameters(fitted: Fitted) -> dict[str, Any]:
         "weights": model.weights_.tolist(),
         "means": model.means_.tolist(),
         "covariances": model.covariances_.tolist(),
-        "log_likelihood": model.lower_bound_ * len(fitted.X),
+        "log_likelihood": model.score(fitted.X) * len(fitted.X),
         "bic": model.bic(fitted.X),
         "converged": model.converged_,
         "n_iter": model.n_iter_,

@@ -116,7 +116,9 @@ def _add_fit(commands: Any) -> None:
     add = fit.add_argument_group("model").add_argument
     add("-k", "--components", type=_components, default="auto", metavar="K", help=_COMPONENTS_HELP)
     add("--covariance", default="full", metavar="FAMILY", help="see below (default %(default)s)")
+    add("--prior", metavar="PRIOR", help="data-scaled: a fit that no few points can spoil")
     add = fit.add_argument_group("computation").add_argument
+    add("--start", default="cells", metavar="START", help="see below (default %(default)s)")
     for flag, kind, default, metavar, text in _NUMBERS:
         text += "" if default is None else " (default %(default)s)"
         add(flag, type=kind, default=default, metavar=metavar, help=text)
@@ -128,8 +130,9 @@ def _add_fit(commands: Any) -> None:
 
 def _fit_epilog() -> str:
     from bayesgmm.core import FAMILIES
+    from bayesgmm.inference.starts import STARTS
 
-    names = {"datasets": DATASETS, "families": FAMILIES}
+    names = {"datasets": DATASETS, "families": FAMILIES, "starts": STARTS}
     lines = {kind: fill(", ".join(table), WIDTH - 4) for kind, table in names.items()}
     wrapped = {kind: text.replace("\n", "\n  ") for kind, text in lines.items()}
     return dedent(_FIT_EPILOG).format(**wrapped)
@@ -166,7 +169,11 @@ _FIT_EPILOG = """\
     covariance families (--covariance):
       {families}
       By name, or by mclust's three letters for volume, shape and orientation:
-      Equal, Variable or Identity. E and V are for one feature."""
+      Equal, Variable or Identity. E and V are for one feature.
+
+    starts (--start):
+      {starts}
+      cells tries eight partitions a start; hierarchical is mclust's."""
 
 # What the estimator calls it, and what the command line does.
 _SPOKEN = {
@@ -174,6 +181,8 @@ _SPOKEN = {
     "n_components": "--components",
     "covariance_type": "--covariance",
     "n_init": "--n-init",
+    "init_params": "--start",
+    "prior": "--prior",
     "max_iter": "--max-iter",
     "tol": "--tol",
     "reg_covar[1]": "--ridge",
@@ -226,7 +235,7 @@ def _names(text: str) -> list[str]:
 # A row an option: itself, its type, its default, and words for it.
 _NUMBERS = (
     ("--seed", _seed, 0, "SEED", "seed of the random starts"),
-    ("--n-init", _positive, 10, "N", "random starts, of which the best is kept"),
+    ("--n-init", _positive, 4, "N", "starts, of which the best is kept"),
     ("--max-iter", _positive, 1000, "N", "most iterations of a start"),
     (
         "--tol",
@@ -236,7 +245,13 @@ _NUMBERS = (
         "stop at less than this gain in mean log density in an iteration (default: when the gains "
         "to come are expected to add up to less than 0.001 nats)",
     ),
-    ("--ridge", float, 1e-6, "SHARE", "added to variances, as a share of each feature's variance"),
+    (
+        "--ridge",
+        float,
+        None,
+        "SHARE",
+        "added to variances, as a share of each feature's variance (default 1e-06 without --prior)",
+    ),
 )
 
 
@@ -325,14 +340,24 @@ def _fit(arguments: argparse.Namespace) -> None:
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """What the estimator is called with, besides the number of components."""
-    return {
+    settings = {
         "covariance_type": arguments.covariance,
         "tol": arguments.tol,
-        "reg_covar": ("relative", arguments.ridge),
         "max_iter": arguments.max_iter,
         "n_init": arguments.n_init,
+        "init_params": arguments.start,
+        "prior": arguments.prior,
         "random_state": arguments.seed,
     }
+    if arguments.prior is None:
+        ridge = _RIDGE if arguments.ridge is None else arguments.ridge
+        return settings | {"reg_covar": ("relative", ridge)}
+    if arguments.ridge is not None:
+        raise CommandError("--ridge has no part beside --prior: leave one of them out.")
+    return settings
+
+
+_RIDGE = 1e-6
 
 
 def _note(line: str) -> None:

@@ -97,7 +97,7 @@ def _try(model: Any, X: "pd.DataFrame") -> tuple[Any, Trial]:
     for warning in caught:
         text = f"{count(K, 'component')}: {warning.message}"
         warnings.warn(text, warning.category, stacklevel=2)
-    log_likelihood = model.lower_bound_ * len(X)
+    log_likelihood = model.score(X) * len(X)
     return model, Trial(K, log_likelihood, model.bic(X), _verdict(model, X.shape))
 
 

@@ -37,7 +37,7 @@ def _heading(fitted: Fitted) -> str:
             fill(f"{fitted.name}: {points}", WIDTH, subsequent_indent="  "),
             f"Gaussian mixture of {count(model.n_components_, 'component')}, "
             f"{model.covariance_type} covariance, fitted by EM",
-            f"log likelihood {model.lower_bound_ * N:.3f}, BIC {model.bic(fitted.X):.3f}, "
+            f"log likelihood {model.score(fitted.X) * N:.3f}, BIC {model.bic(fitted.X):.3f}, "
             f"{ended} in {count(model.n_iter_, 'iteration')}",
         ]
     )
