@@ -243,7 +243,7 @@ _NUMBERS = (
         None,
         "GAIN",
         "stop at less than this gain in mean log density in an iteration (default: when the gains "
-        "to come are expected to add up to less than 0.001 nats)",
+        "to come are expected to add up to less than 0.0001 nats)",
     ),
     (
         "--ridge",

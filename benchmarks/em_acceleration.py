@@ -4,7 +4,7 @@
     python benchmarks/em_acceleration.py overlap    # these problems alone
 
 From each of 30 starts (random responsibilities of half the points, k-means of the others' seeds)
-both run until less than 0.001 nats are expected to come. A run is worse or better where its final
+both run until less than 0.0001 nats are expected to come. A run is worse or better where its final
 log likelihood differs from that of EM, run on until an iteration gains nothing, by 0.05 nats.
 """
 

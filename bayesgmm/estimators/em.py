@@ -29,6 +29,7 @@ from bayesgmm.estimators.checks import (
 from bayesgmm.estimators.points import (
     FEW,
     capacity,
+    doubt,
     logsumexp,
     most_probable,
     n_shards,
@@ -125,7 +126,7 @@ class GaussianMixture(MixtureEstimator):
         - "E", "V": for one feature, one variance or one for each
     tol : float or None, default None
         None: a run has converged when the gains to come are expected to add up to less than
-        0.001 nats of the log likelihood of all points (Aitken's extrapolation, twice in a row).
+        0.0001 nats of the log likelihood of all points (Aitken's extrapolation, twice in a row).
         A number is scikit-learn's criterion: the mean log density gains less than this in an
         iteration. At its default of 0.001 a slow run can end 200 nats below the maximum.
     reg_covar : float or "relative" or ("relative", float), default 1e-6
@@ -741,6 +742,31 @@ class GaussianMixture(MixtureEstimator):
         total = self._total(X, sample_weight)
         score = self.score(X, sample_weight=sample_weight)
         return float(-2 * total * score + 2 * self._n_parameters())
+
+    def icl(self, X: Any, sample_weight: Any = None) -> float:
+        """Integrated completed likelihood, by its BIC: `bic` and a penalty for unsure assignments.
+
+        Parameters
+        ----------
+        X : array-like [N, D]
+        sample_weight : array-like [N], optional
+
+        Returns
+        -------
+        float
+            Lower is better: `bic` - 2 sum_n log max_k p(k | x_n), as in mclust, which states the
+            negative.
+
+        References
+        ----------
+        Biernacki, Celeux and Govaert (2000), *IEEE Transactions on Pattern Analysis and Machine
+        Intelligence* 22, 719-725.
+        """
+        check_is_fitted(self)
+        entered = self._enter(X, sample_weight, reset=False)
+        sure = np.log1p(-self._read(entered.X, doubt)[0])
+        weight = 1.0 if entered.weight is None else entered.weight
+        return self.bic(X, sample_weight) - 2 * float((weight * sure).sum())
 
     def _total(self, X: Any, sample_weight: Any) -> float:
         check_is_fitted(self)

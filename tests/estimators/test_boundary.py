@@ -127,6 +127,7 @@ def test_a_wrong_number_of_features(points):
         lambda m, X: m.uncertainty(X),
         lambda m, X: m.bic(X),
         lambda m, X: m.aic(X),
+        lambda m, X: m.icl(X),
         lambda m, X: m.sample(),
         lambda m, X: m.summary(),
         lambda m, X: m.marginal([0]),

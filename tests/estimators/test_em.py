@@ -177,6 +177,7 @@ def test_integer_weight_repeats_and_weight_0_drops_a_row(overlapping, name):
     close(weighted.score(X, sample_weight=weight), repeated.score(rows), digits)
     close(weighted.bic(X, sample_weight=weight), repeated.bic(rows), digits)
     close(weighted.aic(X, sample_weight=weight), repeated.aic(rows), digits)
+    close(weighted.icl(X, sample_weight=weight), repeated.icl(rows), digits)
     assert weighted.labels_.shape == (180,)  # rows of weight 0 too
     np.testing.assert_array_equal(weighted.labels_, repeated.predict(X))
 
@@ -454,10 +455,12 @@ def test_criteria(overlapping, covariance_type):
         (3, 4, 4),
     )
     parameters = zip(ours.weights_, ours.means_, full, strict=True)
-    density = sum(w * stats.multivariate_normal(m, c).pdf(X) for w, m, c in parameters)
+    joint = [w * stats.multivariate_normal(m, c).pdf(X) for w, m, c in parameters]
+    density = sum(joint)
     deviance = -2 * np.log(density).sum()
     close(ours.bic(X), deviance + (2 + 3 * 4 + free) * np.log(200))
     close(ours.aic(X), deviance + 2 * (2 + 3 * 4 + free))
+    close(ours.icl(X), ours.bic(X) - 2 * np.log(np.max(joint, axis=0) / density).sum())
     close(ours.score(X), -deviance / 2 / 200)
 
 

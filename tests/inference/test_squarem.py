@@ -173,7 +173,7 @@ def test_gains_that_shrink_by_a_factor_add_up_as_foreseen():
 
 
 def test_a_slow_run_is_not_stopped_early():
-    """scikit-learn's criterion leaves nats behind where ours leaves a thousandth of one."""
+    """scikit-learn's criterion leaves nats behind where ours leaves next to nothing."""
     points = load_faithful()[0].to_numpy()
     rng = np.random.default_rng(0)
     points = (points - points.mean(0)) / points.std(0)
