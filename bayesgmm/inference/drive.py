@@ -1,0 +1,292 @@
+"""Round and round: an engine's two halves driven over shards, in the form that bears the mixture.
+
+An engine whose iteration is a sweep and a `maximize` says only what `maximize` is: a module-level
+function of (state, moments, prior, config), the state holding the `mixture` of the next sweep.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from bayesgmm.core.arrays import Array, Data, safe_divide
+from bayesgmm.core.forms import Form, exact_form, kappa_limit
+from bayesgmm.core.mixture import Mixture
+from bayesgmm.core.sweep import Moments, gathered, located, soft
+from bayesgmm.inference import devices
+from bayesgmm.inference.loop import (
+    CONVERGED,
+    FAILED,
+    RUNNING,
+    SPAN,
+    Limits,
+    Progress,
+    active,
+    begin,
+    record,
+    run_until,
+)
+
+Call = Callable[..., Progress]
+
+
+class Run(NamedTuple):
+    """R finished fits, as NumPy arrays.
+
+    Attributes
+    ----------
+    state : pytree with leading axis R
+    converged, failed : ndarray [R] of bool
+        Failed: a covariance became singular; the state is the last sound one.
+    n_iter : ndarray [R] of int
+    objective : ndarray [R]
+        Of the last step.
+    history : list of R ndarrays
+        Objective per iteration.
+    """
+
+    state: Any
+    converged: np.ndarray
+    failed: np.ndarray
+    n_iter: np.ndarray
+    objective: np.ndarray
+    history: list
+
+
+# --- where it begins ------------------------------------------------------------------------------
+
+
+def per_shard(starts: np.ndarray, shards: Sequence[Data]) -> Iterator[np.ndarray]:
+    """Starts [..., N] cut to the shards, filled up with "none" where these are padded."""
+    none = -1 if starts.dtype.kind == "i" else 0
+    begin = 0
+    for shard in shards:
+        size, rows = len(shard.weight), np.count_nonzero(shard.weight)
+        own = np.full((*starts.shape[:-1], size), none, starts.dtype)
+        own[..., :rows] = starts[..., begin : begin + rows]
+        begin += rows
+        yield own
+
+
+def centres(counts: Array, first: Array) -> Array:
+    """Means [K, D] from counts and sums; 0 where there is nothing."""
+    return safe_divide(first, counts[:, None])
+
+
+@partial(jax.jit, static_argnames=("K",))
+def _locate_all(data: Data, starts: Array, K: int) -> tuple[Array, Array]:
+    return jax.vmap(lambda start: located(data, start, K))(starts)
+
+
+@partial(jax.jit, static_argnames=("axis_aligned",))
+def _gather_all(data: Data, starts: Array, means: Array, axis_aligned: bool) -> Moments:
+    return jax.vmap(lambda start, mean: gathered(data, start, mean, axis_aligned))(starts, means)
+
+
+@partial(jax.jit, static_argnames=("K", "axis_aligned"))
+def _given_all(data: Data, starts: Array, K: int, axis_aligned: bool) -> tuple[Array, Moments]:
+    def one(start: Array) -> tuple[Array, Moments]:
+        means = centres(*located(data, start, K))
+        return means, gathered(data, start, means, axis_aligned)
+
+    return jax.vmap(one)(starts)
+
+
+def moments_of_starts(
+    shards: Sequence[Data], starts: np.ndarray, K: int, axis_aligned: bool
+) -> tuple[np.ndarray, Moments]:
+    """Means of the components of every start, and moments about them, as NumPy arrays.
+
+    Parameters
+    ----------
+    shards : sequence of Data
+        With their padding last.
+    starts : ndarray [R, N] of labels (-1 for none) or [R, K, N] of responsibilities
+        Of the N points that are not padding.
+    K : int
+    axis_aligned : bool
+
+    Returns
+    -------
+    means : ndarray [R, K, D]
+    moments : Moments
+        With leading axis R.
+    """
+    own = list(per_shard(starts, shards))
+    if len(shards) == 1:
+        return jax.tree.map(np.asarray, _given_all(shards[0], own[0], K, axis_aligned))
+    dtype, pairs = shards[0].points.dtype, list(zip(shards, own, strict=True))
+    totals = devices.sum_over(lambda pair: _locate_all(*pair, K), pairs, dtype)
+    means = np.asarray(jax.vmap(centres)(*totals))
+    return means, devices.sum_over(
+        lambda pair: _gather_all(*pair, means, axis_aligned), pairs, dtype
+    )
+
+
+# --- an iteration, or a span of them --------------------------------------------------------------
+
+
+@partial(jax.jit, static_argnames=("maximize", "config"))
+def _advance(
+    progress: Progress,
+    data: Data,
+    prior: Any,
+    limits: Limits,
+    span: Array,
+    maximize: Callable,
+    config: Any,
+) -> Progress:
+    """A compiled span of iterations over one shard."""
+
+    def step(state: Any) -> Any:
+        return maximize(state, soft(data, state.mixture, config.form), prior, config)
+
+    return run_until(step, progress, limits, span)
+
+
+@partial(jax.jit, static_argnames=("form",))
+def _expect_all(mixtures: Mixture, data: Data, form: Form) -> Moments:
+    return jax.vmap(lambda mixture: soft(data, mixture, form))(mixtures)
+
+
+@partial(jax.jit, static_argnames=("maximize", "config"))
+def _absorb(
+    progress: Progress,
+    found: Moments,
+    prior: Any,
+    limits: Limits,
+    maximize: Callable,
+    config: Any,
+) -> Progress:
+    """The second half of one iteration, after the shards' moments were added."""
+    once = partial(maximize, prior=prior, config=config)
+    return record(progress, jax.vmap(once)(progress.state, found), 0, limits)
+
+
+def moments(mixtures: Mixture, shards: Sequence[Data], form: Form) -> Moments:
+    """Moments of all the points under each of R mixtures, as NumPy arrays."""
+    expect_shard = partial(_expect_all, mixtures, form=form)
+    return devices.sum_over(expect_shard, shards, np.asarray(mixtures.means).dtype)
+
+
+def iterations_a_call(shards: Sequence[Data], K: int, form: Form) -> int:
+    """How many iterations about half a second holds: an interrupt must not wait longer."""
+    D, N = shards[0].points.shape
+    squares = D if form.axis_aligned else D * D
+    seconds = 1e-9 * N * K * (8 + squares) * (1 if form.name == "natural" else 4)
+    return int(np.clip(0.5 / seconds, 1, SPAN))
+
+
+def _call(
+    progress: Progress,
+    limits: Limits,
+    config: Any,
+    most: int = SPAN,
+    *,
+    shards: Sequence[Data],
+    prior: Any,
+    maximize: Callable,
+) -> Progress:
+    if len(shards) > 1:
+        found = moments(progress.state.mixture, shards, config.form)
+        progress = _absorb(progress, found, prior, limits, maximize, config)
+    else:
+        K = progress.state.mixture.means.shape[1]
+        span = np.int32(min(most, iterations_a_call(shards, K, config.form)))
+        progress = _advance(progress, shards[0], prior, limits, span, maximize, config)
+    return jax.tree.map(np.asarray, progress)
+
+
+# --- until it stands still ------------------------------------------------------------------------
+
+
+def run(
+    states: Any,
+    shards: Sequence[Data],
+    prior: Any,
+    config: Any,
+    maximize: Callable,
+    tol: float,
+    max_iter: int,
+    previous: float = -np.inf,
+    watch: Callable[[Progress], None] | None = None,
+    move: Callable[[Progress, Callable], Progress] | None = None,
+    most: int = SPAN,
+) -> Run:
+    """Iterate each of R states until its objective gains less than `tol`.
+
+    A run whose mixture becomes too tight for the fast form is taken up in the exact one, from
+    the state before the step that went too far.
+
+    Parameters
+    ----------
+    states : pytree with leading axis R
+        Named tuples with fields `mixture`, `objective` and `kappa`.
+    shards : sequence of Data
+        One, or one a thread.
+    prior : pytree
+    config : hashable dataclass with a field `form`
+    maximize : module-level function (state, moments, prior, config) -> state
+    tol, max_iter : float, int
+    previous : float
+        Objective to compare the first one with.
+    watch : callable, optional
+        Called with the progress after every compiled call.
+    move : callable, optional
+        Called with the progress after every compiled call, and with a function that takes a
+        progress through one iteration; returns the progress to go on from, with runs that are to
+        be taken up again marked as running. What it adds to the history is kept.
+    most : int, default SPAN
+        Iterations a compiled call may take, at most SPAN.
+
+    Returns
+    -------
+    Run
+    """
+    R = len(states.objective)
+    dtype = np.dtype(np.asarray(states.mixture.means).dtype)
+    progress = begin(states, previous, dtype)
+    history: list[list[float]] = [[] for _ in range(R)]
+    for form, limit in _forms(config.form, dtype):
+        config = replace(config, form=form)
+        limits = Limits(dtype.type(tol), np.int32(min(max_iter, 2**31 - 1)), dtype.type(limit))
+        call = partial(
+            _call, limits=limits, config=config, shards=shards, prior=prior, maximize=maximize
+        )
+        progress = progress._replace(
+            status=np.where(progress.status == FAILED, np.int32(RUNNING), progress.status)
+        )
+        while np.any(active(progress, limits)):
+            progress = call(progress, most=most)
+            _keep(progress, history)
+            if watch is not None:
+                watch(progress)
+            if move is not None:
+                before = progress
+                progress = move(progress, partial(call, most=1))
+                if progress is not before:
+                    _keep(progress, history)
+        if not np.any(progress.status == FAILED):
+            break
+    return Run(
+        progress.state,
+        progress.status == CONVERGED,
+        progress.status == FAILED,
+        progress.n_iter,
+        progress.objective,
+        [np.array(trace) for trace in history],
+    )
+
+
+def _keep(progress: Progress, history: list[list[float]]) -> None:
+    for trace, values in zip(history, progress.history, strict=True):
+        trace.extend(values[np.isfinite(values)].tolist())
+
+
+def _forms(form: Form, dtype: np.dtype) -> list[tuple[Form, float]]:
+    """The form to begin with and the one to end with, each with the condition it can bear."""
+    exact = exact_form(form.axis_aligned), np.inf
+    return [exact] if form.about_means else [(form, kappa_limit(dtype)), exact]
