@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bayesgmm import core, datasets, plots
     from bayesgmm.estimators.em import GaussianMixture
+    from bayesgmm.estimators.variational import BayesianGaussianMixture
 
-__all__ = ["GaussianMixture", "core", "datasets", "plots"]
+__all__ = ["BayesianGaussianMixture", "GaussianMixture", "core", "datasets", "plots"]
 
 __version__ = version("bayesgmm")
 
-_HOMES = {"GaussianMixture": "bayesgmm.estimators.em"}
+_HOMES = {
+    "BayesianGaussianMixture": "bayesgmm.estimators.variational",
+    "GaussianMixture": "bayesgmm.estimators.em",
+}
 
 
 def __getattr__(name: str) -> Any:

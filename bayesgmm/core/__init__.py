@@ -35,6 +35,7 @@ from bayesgmm.core.partitions import (
     n_components_prior,
     prior_n_clusters,
 )
+from bayesgmm.core.predictive import StudentMixture, log_predictive, predictive
 from bayesgmm.core.sweep import Moments, hard, joint_of, log_likelihood, pad, soft
 from bayesgmm.core.weights import WEIGHT_PRIORS, Dirichlet, FiniteMixture, StickBreaking
 
@@ -53,6 +54,7 @@ __all__ = [
     "PitmanYor",
     "Standardizer",
     "StickBreaking",
+    "StudentMixture",
     "change_units",
     "choose_form",
     "conditional",
@@ -70,11 +72,13 @@ __all__ = [
     "log_evidence",
     "log_joint",
     "log_likelihood",
+    "log_predictive",
     "marginal",
     "mixture_moments",
     "mode",
     "n_components_prior",
     "pad",
+    "predictive",
     "prior_n_clusters",
     "reference",
     "responsibilities",

@@ -1,7 +1,7 @@
 """What the estimators share: points in, parameters out, and asking a fitted mixture."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import jax
 import numpy as np
@@ -9,16 +9,20 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from bayesgmm.core.arrays import Standardizer, float_scope
+from bayesgmm.core.arrays import Data, Standardizer, float_scope
 from bayesgmm.core.covariance import FAMILIES, pack, unpack
 from bayesgmm.core.mixture import Mixture, conditional, marginal
 from bayesgmm.estimators.checks import (
     check_finite,
+    check_flags,
     check_number,
+    check_ridge,
     check_scale,
+    check_start,
     check_weight,
     hint,
     listed,
+    lookup,
 )
 from bayesgmm.estimators.points import (
     doubt,
@@ -30,6 +34,11 @@ from bayesgmm.estimators.points import (
     to_user,
     weighted_mean,
 )
+from bayesgmm.inference.loop import CONVERGED
+from bayesgmm.inference.starts import STARTS, starts
+
+RELATIVE = 1e-6
+"""The ridge of `reg_covar="relative"`, as a share of the variance of each feature."""
 
 
 class Entered(NamedTuple):
@@ -45,14 +54,22 @@ class Entered(NamedTuple):
     X: np.ndarray
     weight: np.ndarray | None
 
-    def kept(self) -> "Entered":
-        """Without the rows of weight 0; the weights have mean 1, for only their ratios matter."""
+    def kept(self, relative: bool = True) -> "Entered":
+        """Without the rows of weight 0.
+
+        Where only the ratios of weights matter (`relative`), their mean is made 1.
+        """
         if self.weight is None:
             return self
-        weight = self.weight / self.weight.max()
+        weight = self.weight / self.weight.max() if relative else self.weight
         rows = slice(None) if weight.all() else weight > 0
         weight = weight[rows]
-        return Entered(self.X[rows], weight / weight.mean())
+        return Entered(self.X[rows], weight / weight.mean() if relative else weight)
+
+    @property
+    def total(self) -> float:
+        """Number of points, a weight counted as so many."""
+        return float(len(self.X) if self.weight is None else self.weight.sum())
 
 
 class MixtureEstimator(DensityMixin, BaseEstimator):
@@ -83,6 +100,48 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         units = Standardizer.fit(*entered, scaling)
         check_scale(units, entered.X.dtype, self._names(len(units.scale)))
         return units
+
+    def _fit_or_stay(self, X: Any, sample_weight: Any) -> Self:
+        """Fit, or stay as it was: an interrupt, too, leaves the last fit whole."""
+        before = dict(self.__dict__)
+        try:
+            self._fit(X, sample_weight)
+        except BaseException:
+            self.__dict__ = before
+            raise
+        return self
+
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
+        """Fit the mixture and return the most probable component of each row, [N]."""
+        return self.fit(X, sample_weight=sample_weight).labels_
+
+    def _check_common(self) -> None:
+        """The options that every fit by iteration has."""
+        check_number(self.max_iter, "max_iter", integer=True, low=0)
+        check_number(self.n_init, "n_init", integer=True, low=1)
+        check_number(self.verbose_interval, "verbose_interval", integer=True, low=1)
+        if isinstance(self.init_params, str):
+            lookup(STARTS, self.init_params, "init_params")
+        check_ridge(self.reg_covar)
+        check_flags(self.warm_start, self.verbose)
+
+    def _ridge(self, units: Standardizer, dtype: Any) -> np.ndarray:
+        """`reg_covar` in the core's units, [D]."""
+        value = ("relative", RELATIVE) if self.reg_covar == "relative" else self.reg_covar
+        if not isinstance(value, tuple):
+            return (value / units.scale**2).astype(dtype)
+        return np.full(len(units.scale), value[1], dtype)
+
+    def _start(self, entered: Entered, kept: Entered, shards: list[Data]) -> np.ndarray:
+        """Labels [R, N] or responsibilities [R, K, N] of the rows that are kept."""
+        K, N = self.n_components, len(entered.X)
+        if isinstance(self.init_params, str):
+            random_state = check_random_state(self.random_state)
+            return starts(self.init_params, shards, len(kept.X), K, self.n_init, random_state)
+        start = check_start(self.init_params, N, K, kept.X.dtype)
+        if len(kept.X) < N:
+            start = start[..., entered.weight > 0]
+        return start[None]
 
     # --- the way out
 
@@ -123,6 +182,10 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         if axis_aligned:
             mixture = mixture._replace(scales=np.diagonal(mixture.scales, axis1=1, axis2=2))
         return evaluate(X, mixture, axis_aligned, *read)
+
+    def _log_density(self, X: np.ndarray) -> np.ndarray:
+        """Log density of the mixture at checked points, [N]."""
+        return self._read(X, logsumexp)[0]
 
     # --- what can be asked
 
@@ -167,7 +230,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         ndarray [N]
         """
         check_is_fitted(self)
-        return self._read(self._enter(X, reset=False).X, logsumexp)[0]
+        return self._log_density(self._enter(X, reset=False).X)
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Mean log density of the points, in nats.
@@ -185,7 +248,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X, weight = self._enter(X, sample_weight, reset=False)
-        return weighted_mean(self._read(X, logsumexp)[0], weight)
+        return weighted_mean(self._log_density(X), weight)
 
     def uncertainty(self, X: Any) -> Any:
         """How unsure the assignment of each point is.
@@ -236,10 +299,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
             If `n_samples` is less than 1.
         """
         check_is_fitted(self)
-        if not isinstance(n_samples, int | np.integer) or n_samples < 1:
-            raise ValueError(
-                f"Invalid value for 'n_samples': {n_samples}. It must be an integer of at least 1."
-            )
+        check_n_samples(n_samples)
         random_state = check_random_state(self.random_state)
         mixture = self.mixture_
         weights = np.asarray(self.weights_, np.float64)
@@ -355,6 +415,20 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         return index
 
 
+def check_n_samples(n_samples: Any) -> None:
+    """A whole number of draws, at least 1.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    if not isinstance(n_samples, int | np.integer) or n_samples < 1:
+        raise ValueError(
+            f"Invalid value for 'n_samples': {n_samples}. It must be an integer of at least 1."
+        )
+
+
 def default_names(D: int) -> list[str]:
     """What features without names are called."""
     return [f"x{j}" for j in range(D)]
@@ -376,3 +450,18 @@ def _position(feature: Any, names: list, D: int, argument: str) -> int:
 
 def _float64(mixture: Mixture) -> Mixture:
     return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), mixture)
+
+
+def print_progress(model: MixtureEstimator, progress: Any) -> None:
+    """What `verbose` shows of the iterations just made."""
+    if not model.verbose:
+        return
+    for run, trace in enumerate(progress.history):
+        values = trace[np.isfinite(trace)]
+        first = int(progress.n_iter[run]) - len(values) + 1
+        for i, value in enumerate(values):
+            if (first + i) % model.verbose_interval == 0:
+                gain = f"  gain {value - values[i - 1]:.2e}" if model.verbose > 1 and i else ""
+                print(f"restart {run}  iteration {first + i}{gain}")
+        if progress.status[run] == CONVERGED and len(values):
+            print(f"restart {run}  converged after {progress.n_iter[run]} iterations")

@@ -6,7 +6,6 @@ from typing import Any, Self
 
 import jax
 import numpy as np
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.core.arrays import Data, Standardizer, float_scope
@@ -14,15 +13,12 @@ from bayesgmm.core.conjugate import flat_prior
 from bayesgmm.core.covariance import FAMILIES, Covariance, packed_shape, unpack
 from bayesgmm.core.forms import choose_form
 from bayesgmm.core.mixture import Mixture
-from bayesgmm.estimators.base import Entered, MixtureEstimator
+from bayesgmm.estimators.base import Entered, MixtureEstimator, print_progress
 from bayesgmm.estimators.checks import (
     check_components,
-    check_flags,
     check_matrices,
     check_means_init,
     check_number,
-    check_ridge,
-    check_start,
     check_univariate,
     check_weights_init,
     lookup,
@@ -40,11 +36,6 @@ from bayesgmm.estimators.points import (
     without_room,
 )
 from bayesgmm.inference import em
-from bayesgmm.inference.loop import CONVERGED
-from bayesgmm.inference.starts import STARTS, starts
-
-RELATIVE = 1e-6
-"""The ridge of `reg_covar="relative"`, as a share of the variance of each feature."""
 
 
 class GaussianMixture(MixtureEstimator):
@@ -182,17 +173,7 @@ class GaussianMixture(MixtureEstimator):
         ConvergenceWarning
             If the run that is kept has not converged in `max_iter` iterations.
         """
-        before = dict(self.__dict__)
-        try:
-            self._fit(X, sample_weight)
-        except BaseException:  # an interrupt too: the last fit stays whole
-            self.__dict__ = before
-            raise
-        return self
-
-    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
-        """Fit the mixture and return the most probable component of each row, [N]."""
-        return self.fit(X, sample_weight=sample_weight).labels_
+        return self._fit_or_stay(X, sample_weight)
 
     def _fit(self, X: Any, sample_weight: Any) -> None:
         self._check_options()
@@ -245,33 +226,9 @@ class GaussianMixture(MixtureEstimator):
     def _check_options(self) -> None:
         check_number(self.n_components, "n_components", integer=True, low=1)
         check_number(self.tol, "tol", low=0)
-        check_number(self.max_iter, "max_iter", integer=True, low=0)
-        check_number(self.n_init, "n_init", integer=True, low=1)
-        check_number(self.verbose_interval, "verbose_interval", integer=True, low=1)
-        if isinstance(self.init_params, str):
-            lookup(STARTS, self.init_params, "init_params")
-        check_ridge(self.reg_covar)
-        check_flags(self.warm_start, self.verbose)
+        self._check_common()
 
     # --- where it begins
-
-    def _ridge(self, units: Standardizer, dtype: Any) -> np.ndarray:
-        """`reg_covar` in the core's units, [D]."""
-        value = ("relative", RELATIVE) if self.reg_covar == "relative" else self.reg_covar
-        if not isinstance(value, tuple):
-            return (value / units.scale**2).astype(dtype)
-        return np.full(len(units.scale), value[1], dtype)
-
-    def _start(self, entered: Entered, kept: Entered, shards: list[Data]) -> np.ndarray:
-        """Labels [R, N] or responsibilities [R, K, N] of the rows that are kept."""
-        K, N = self.n_components, len(entered.X)
-        if isinstance(self.init_params, str):
-            random_state = check_random_state(self.random_state)
-            return starts(self.init_params, shards, len(kept.X), K, self.n_init, random_state)
-        start = check_start(self.init_params, N, K, kept.X.dtype)
-        if len(kept.X) < N:
-            start = start[..., entered.weight > 0]
-        return start[None]
 
     def _begin(
         self,
@@ -498,18 +455,3 @@ def stored(mixture: Mixture, family: Covariance, X: np.ndarray) -> Mixture:
         scales = scales[:1]
     leaves = mixture._replace(scales=scales)
     return Mixture(*(np.array(leaf, X.dtype)[None] for leaf in leaves))
-
-
-def print_progress(model: GaussianMixture, progress: Any) -> None:
-    """What `verbose` shows of the iterations just made."""
-    if not model.verbose:
-        return
-    for run, trace in enumerate(progress.history):
-        values = trace[np.isfinite(trace)]
-        first = int(progress.n_iter[run]) - len(values) + 1
-        for i, value in enumerate(values):
-            if (first + i) % model.verbose_interval == 0:
-                gain = f"  gain {value - values[i - 1]:.2e}" if model.verbose > 1 and i else ""
-                print(f"restart {run}  iteration {first + i}{gain}")
-        if progress.status[run] == CONVERGED and len(values):
-            print(f"restart {run}  converged after {progress.n_iter[run]} iterations")

@@ -1,0 +1,719 @@
+"""BayesianGaussianMixture: the posterior of a mixture by variational Bayes."""
+
+from functools import partial
+from typing import Any, NamedTuple, Self
+
+import jax
+import jax.random as jr
+import numpy as np
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from bayesgmm.core.arrays import Standardizer, float_scope, full_scales
+from bayesgmm.core.concentration import (
+    Fixed,
+    GammaConcentration,
+    GridConcentration,
+    RandomConcentration,
+    gamma_grid,
+)
+from bayesgmm.core.conjugate import Hyperparameters, NormalInverseWishart, draw, log_normalizer
+from bayesgmm.core.covariance import Covariance
+from bayesgmm.core.forms import choose_form
+from bayesgmm.core.mixture import LOG_2PI, Mixture
+from bayesgmm.core.partitions import prior_n_clusters
+from bayesgmm.core.predictive import StudentMixture, predictive
+from bayesgmm.core.weights import Dirichlet, StickBreaking
+from bayesgmm.estimators import priors
+from bayesgmm.estimators.base import Entered, MixtureEstimator, check_n_samples, print_progress
+from bayesgmm.estimators.checks import (
+    check_components,
+    check_number,
+    check_univariate,
+    lookup,
+    warn_not_converged,
+)
+from bayesgmm.estimators.points import (
+    capacity,
+    evaluate,
+    evaluate_student,
+    logsumexp,
+    most_probable,
+    n_shards,
+    standard_shards,
+    to_user,
+)
+from bayesgmm.inference import vb
+from bayesgmm.inference.drive import Run
+from bayesgmm.inference.prune import EVERY, Pruning, without
+
+
+class Fitted(NamedTuple):
+    """What a fit leaves behind the published attributes, in float64 and the user's units.
+
+    Attributes
+    ----------
+    posterior : core.Hyperparameters
+        Of the components that are kept, and after them of one that stands for all others: it has
+        the weight that they leave, and the prior for its parameters.
+    expected : core.Mixture
+        Its log joint is the expected one; kept components only.
+    alpha : float
+        Expected concentration.
+    objective : float
+        Of the last step.
+    """
+
+    posterior: Hyperparameters
+    expected: Mixture
+    alpha: float
+    objective: float
+
+
+class BayesianGaussianMixture(MixtureEstimator):
+    r"""Gaussian mixture with priors, its posterior approximated by variational Bayes.
+
+    Takes the place of `sklearn.mixture.BayesianGaussianMixture`: the same attributes, and with
+    ``prune=False, weight_concentration_prior=None`` its algorithm (for "full" covariances; its
+    updates for the other types are not the ascent of any bound, ours are exact). Beyond it:
+    components that hold no points are removed, the concentration is learned, the bound has every
+    constant, and the density of new points is the exact posterior predictive.
+
+    Parameters
+    ----------
+    n_components : int, default 10
+        The most components that may be used.
+    covariance_type : str, default "full"
+        "full" (VVV), "tied" (EEE), "diag" (VVI), "spherical" (VII), by scikit-learn's name or
+        mclust's; "E" (shared variance) and "V" for one feature. Under scikit-learn's names
+        `covariances_` has scikit-learn's shape, under the others [K, D, D].
+    tol : float, default 1e-3
+        A run has converged when the bound gains less than this in an iteration, in nats for all
+        points.
+    reg_covar : float or "relative" or ("relative", float), default 1e-6
+        Variance of the measurement error of each point, in the square of the features' units or
+        as a share (1e-6 unless given) of the variance of each feature. As in scikit-learn it is
+        added to the scatter of every point; its part is in the bound.
+    max_iter : int, default 100
+        0 gives the parameters of the start.
+    n_init : int, default 1
+        Restarts, run side by side; the one of largest bound is kept.
+    init_params : {"kmeans", "k-means++", "random", "random_from_data"} or array, default "kmeans"
+        How starting responsibilities are found, on standardised points; or labels [N] (-1 for
+        none) or responsibilities [N, K] to start from.
+    weight_concentration_prior_type : str, default "dirichlet_process"
+        "dirichlet_process", "pitman_yor" or "dirichlet_distribution" (a symmetric Dirichlet over
+        exactly `n_components`). The processes are held as `n_components` sticks, none of them
+        forced to take all that is left.
+    weight_concentration_prior : float, None, "gamma" or ("gamma", shape, rate), default "gamma"
+        A number is fixed, None is 1 / n_components, and with "gamma" the concentration is learned
+        under a Gamma prior, Gamma(1, 1) unless given; for a Dirichlet it is the prior of the
+        sum over the components.
+    discount_prior : float in [0, 1), optional
+        Of the Pitman-Yor process; 0.25 when not given.
+    mean_precision_prior : float, optional
+        Number of points that the prior of a mean is worth; 1 when not given.
+    mean_prior : array [D], optional
+        The mean of the points when not given.
+    degrees_of_freedom_prior : float, optional
+        Of the (inverse) Wishart, or twice the shape of the Gamma; D when not given.
+    covariance_prior : array or "data-scaled", optional
+        Scale of the inverse Wishart: [D, D], [D] for "diag", a number for "spherical". The
+        covariance of the points in that form when not given (a little is added to its diagonal
+        where it is singular); "data-scaled" is that divided by n_components^(2/D), which suits
+        many small clusters (Fraley and Raftery 2007).
+    prune : bool, default True
+        Whether components that expect less than one point are removed where the bound does not
+        fall by that, and sticks kept in order of size.
+    random_state : int, RandomState or None
+    warm_start : bool, default False
+        Whether `fit` goes on from the last fit.
+    verbose : int, default 0
+        1 prints the iterations, 2 their gains too.
+    verbose_interval : int, default 10
+
+    Attributes
+    ----------
+    n_components_ : int
+        Components kept: the K of the shapes below.
+    weights_ : ndarray [K]
+        Expected weights, made to sum to one.
+    means_ : ndarray [K, D]
+    covariances_, precisions_, precisions_cholesky_ : ndarray
+        Of the expected precision. [K, D, D], or scikit-learn's shape: [D, D] "tied", [K, D] "diag",
+        [K] "spherical".
+    weight_concentration_ : tuple of ndarray [K], or ndarray [K]
+        Both parameters of each stick's Beta, or the Dirichlet's of each component.
+    mean_precision_ : ndarray [K]
+    degrees_of_freedom_ : ndarray [K], or float if the covariance is shared
+    weight_concentration_prior_, mean_precision_prior_, degrees_of_freedom_prior_ : float
+        The concentration, if learned, by its posterior mean.
+    mean_prior_ : ndarray [D]
+    covariance_prior_ : ndarray or float
+    weight_concentration_posterior_ : frozen SciPy distribution, or None
+        Of a concentration that was learned.
+    elbo_ : float
+        Evidence lower bound in nats for all points, with every constant: at most the log evidence,
+        and comparable between covariance types and priors.
+    lower_bound_ : float
+        `elbo_`; or scikit-learn's number, which leaves constants out, where the algorithm is
+        scikit-learn's ("full", no discount, fixed concentration, ``prune=False``).
+    lower_bounds_ : list of float
+        The bound after each iteration of the run that was kept, with or without constants likewise.
+        It never falls.
+    restart_lower_bounds_ : list of ndarray
+        The same for every restart.
+    best_restart_ : int
+    labels_ : ndarray [N]
+        Most probable component of each row that was fitted.
+    mixture_ : core.Mixture
+        `weights_`, `means_` and `covariances_`: the plug-in.
+    converged_ : bool
+    n_iter_ : int
+    n_features_in_ : int
+    feature_names_in_ : ndarray [D]
+        When `X` was a DataFrame.
+
+    References
+    ----------
+    Attias (2000), *Advances in Neural Information Processing Systems* 12, 209-215.
+    Blei and Jordan (2006), *Bayesian Analysis* 1, 121-144.
+    Fraley and Raftery (2007), *Journal of Classification* 24, 155-181.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayesgmm import BayesianGaussianMixture
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.concatenate([rng.normal(-4, 1, 60), rng.normal(4, 1, 40)])[:, None]
+    >>> model = BayesianGaussianMixture(8, random_state=0).fit(X)
+    >>> model.n_components_, model.weights_.round(1)
+    (2, array([0.6, 0.4]))
+    """
+
+    def __init__(
+        self,
+        n_components: int = 10,
+        *,
+        covariance_type: str = "full",
+        tol: float = 1e-3,
+        reg_covar: Any = 1e-6,
+        max_iter: int = 100,
+        n_init: int = 1,
+        init_params: Any = "kmeans",
+        weight_concentration_prior_type: str = "dirichlet_process",
+        weight_concentration_prior: Any = "gamma",
+        discount_prior: float | None = None,
+        mean_precision_prior: float | None = None,
+        mean_prior: Any = None,
+        degrees_of_freedom_prior: float | None = None,
+        covariance_prior: Any = None,
+        prune: bool = True,
+        random_state: Any = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+    ):
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weight_concentration_prior_type = weight_concentration_prior_type
+        self.weight_concentration_prior = weight_concentration_prior
+        self.discount_prior = discount_prior
+        self.mean_precision_prior = mean_precision_prior
+        self.mean_prior = mean_prior
+        self.degrees_of_freedom_prior = degrees_of_freedom_prior
+        self.covariance_prior = covariance_prior
+        self.prune = prune
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Fit the mixture.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame [N, D]
+            float32 is fitted in float32, all else in float64.
+        y : ignored
+        sample_weight : array-like [N], optional
+            A row of weight 2 counts as two rows, one of weight 0 as none.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If an argument is not as described, a value is missing or infinite, or every restart
+            ends in a singular covariance.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the run that is kept has not converged in `max_iter` iterations.
+        """
+        return self._fit_or_stay(X, sample_weight)
+
+    def _fit(self, X: Any, sample_weight: Any) -> None:
+        self._check_options()
+        family = self._family
+        resume = self.warm_start and hasattr(self, "converged_")
+        entered = self._enter(X, sample_weight)
+        kept = entered.kept(relative=False)
+        check_components(self.n_components, len(kept.X))
+        check_univariate(self.covariance_type, kept.X.shape[1])
+        units = self._units(kept, family.scaling)
+        own = priors.component_prior(
+            kept,
+            units,
+            family,
+            self.n_components,
+            mean=self.mean_prior,
+            mean_precision=self.mean_precision_prior,
+            dof=self.degrees_of_freedom_prior,
+            scale=self.covariance_prior,
+        )
+        self._check_last(own) if resume else None
+        run, bounds, prior = self._optimize(entered, kept, units, own, resume)
+        self._leave(run, bounds, prior, own, units, entered)
+
+    def _check_options(self) -> None:
+        check_number(self.n_components, "n_components", integer=True, low=1)
+        check_number(self.tol, "tol", low=0)
+        self._check_common()
+        lookup(priors.CONJUGATE, self.covariance_type, "covariance_type")
+        self._check_weights()
+        if not isinstance(self.prune, bool | np.bool_):
+            raise ValueError(f"prune must be True or False, got {self.prune!r}.")
+
+    def _check_weights(self) -> float:
+        """The options of the weights; returns the discount."""
+        kind = self.weight_concentration_prior_type
+        lookup(priors.WEIGHTS, kind, "weight_concentration_prior_type")
+        priors.check_concentration(self.weight_concentration_prior)
+        return priors.check_discount(self.discount_prior, kind)
+
+    @property
+    def _family(self) -> Covariance:
+        return priors.CONJUGATE[self.covariance_type]
+
+    def _optimize(
+        self,
+        entered: Entered,
+        kept: Entered,
+        units: Standardizer,
+        own: priors.ComponentPrior,
+        resume: bool,
+    ) -> tuple[Run, np.ndarray, vb.VBPrior]:
+        """All restarts and their bounds; the standardised points are gone when it returns."""
+        (N, D), dtype, family = kept.X.shape, kept.X.dtype, self._family
+        room = capacity(self.n_components, N)
+        threads = n_shards(N, D, self.n_components, family.axis_aligned)
+        config = vb.VBConfig(family, choose_form(D, family.axis_aligned), bool(self.prune))
+        shards = standard_shards(kept.X, kept.weight, units, threads)
+        with float_scope(dtype):
+            prior = self._core_prior(own, units, room, dtype)
+            begin = self._resume if resume else partial(self._begin, entered, kept)
+            states = begin(shards, units, prior, config, room)
+            move = Pruning(prior, config, len(states.objective)) if self.prune else None
+            run = vb.run(
+                states,
+                jax.device_put(shards),  # shares their memory
+                prior,
+                config,
+                max(self.tol, np.finfo(dtype).eps * kept.total * D),  # no finer than its rounding
+                self.max_iter,
+                self._fitted.objective + kept.total * units.log_volume if resume else -np.inf,
+                partial(print_progress, self),
+                move,
+                EVERY if self.prune else vb.SPAN,
+            )
+            bounds = vb.lower_bounds(run.state, shards, prior, config)
+        bounds = np.where(run.failed | np.isnan(bounds), -np.inf, bounds)
+        if np.isneginf(bounds).all():
+            raise ValueError(SINGULAR)
+        return run, bounds, prior
+
+    # --- where it begins
+
+    def _core_prior(
+        self, own: priors.ComponentPrior, units: Standardizer, room: int, dtype: Any
+    ) -> vb.VBPrior:
+        kind, K = self.weight_concentration_prior_type, self.n_components
+        weights, concentration = priors.weight_prior(
+            kind, self.weight_concentration_prior, self._check_weights(), K
+        )
+        components = priors.change_units(
+            priors.spread(own, self._family, room), units, self._family, to_core=True
+        )
+        components = jax.tree.map(lambda leaf: leaf.astype(dtype), components)
+        concentration = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), concentration)
+        return vb.VBPrior(components, weights, concentration, self._ridge(units, dtype))
+
+    def _begin(
+        self,
+        entered: Entered,
+        kept: Entered,
+        shards: list,
+        units: Standardizer,
+        prior: vb.VBPrior,
+        config: vb.VBConfig,
+        room: int,
+    ) -> vb.VBState:
+        """States [R, ...] from a start."""
+        start = self._start(entered, kept, shards)
+        if start.ndim == 3:
+            start = np.pad(start, [(0, 0), (0, room - start.shape[1]), (0, 0)])
+        present = np.arange(room) < self.n_components
+        return vb.start_all(jax.device_put(shards), start, prior, config, present)
+
+    def _check_last(self, own: priors.ComponentPrior) -> None:
+        components = self._fitted.posterior.components
+        K, D = np.shape(self.means_)
+        cap, features = self.n_components, len(own.mean)
+        fits = K <= cap if self.prune else K == cap
+        if not fits or D != features or components.scale.shape[1:] != own.scale.shape:
+            raise ValueError(
+                f"warm_start=True goes on from the last fit, of {K} components in {D} features "
+                f"with covariances of shape {components.scale.shape[1:]}; now there are to be "
+                f"{'at most ' if self.prune else ''}{cap} in {features} features with shape "
+                f"{own.scale.shape}. Set warm_start=False to start anew."
+            )
+
+    def _resume(
+        self,
+        shards: list,
+        units: Standardizer,
+        prior: vb.VBPrior,
+        config: vb.VBConfig,
+        room: int,
+    ) -> vb.VBState:
+        """The last fit, in the units of this one."""
+        K, dtype = len(self.means_), prior.ridge.dtype
+        last = priors.change_units(
+            self._fitted.posterior.components, units, self._family, to_core=True
+        )
+
+        def extended(leaf: np.ndarray, default: np.ndarray) -> np.ndarray:
+            pooled = len(default) == 1 < room
+            leaf = leaf if pooled else np.concatenate([leaf[:K], default[K:]])
+            return leaf.astype(dtype)[None]
+
+        components = NormalInverseWishart(*map(extended, last, prior.components))
+        blank = vb.VBState(
+            mixture=None,
+            posterior=Hyperparameters(None, components),
+            concentration=Fixed(np.full(1, self._fitted.alpha, dtype)),
+            present=None,
+            objective=np.full(1, -np.inf, dtype),
+            kappa=np.zeros(1, dtype),
+        )
+        present = (np.arange(room) < K)[None]
+        return jax.tree.map(np.asarray, without(blank, present, prior, config))
+
+    # --- where it ends
+
+    def _leave(
+        self,
+        run: Run,
+        bounds: np.ndarray,
+        prior: vb.VBPrior,
+        own: priors.ComponentPrior,
+        units: Standardizer,
+        entered: Entered,
+    ) -> None:
+        best = int(bounds.argmax())
+        state = jax.tree.map(lambda leaf: np.asarray(leaf[best]), run.state)
+        volume = entered.total * units.log_volume
+        self._publish_prior(own)
+        with float_scope("float64"):
+            self._publish_state(state, own, units, run.objective[best] - volume, entered.X.dtype)
+            constant = self._left_out(entered.total, prior)
+        self.elbo_ = float(bounds[best]) - volume
+        traces = [trace - (volume + constant) for trace in run.history]
+        self.lower_bounds_ = traces[best].tolist()
+        as_theirs = constant != 0 and len(traces[best])
+        self.lower_bound_ = self.lower_bounds_[-1] if as_theirs else self.elbo_ - constant
+        self.restart_lower_bounds_ = traces
+        self.best_restart_ = best
+        self.labels_ = self._read(entered.X, most_probable)[0]
+        self.converged_ = bool(run.converged[best])
+        self.n_iter_ = int(run.n_iter[best])
+        if not self.converged_ and self.max_iter > 0:
+            gain = np.diff(traces[best])[-1:]
+            last = f"a last gain of {gain[0]:.1e}" if len(gain) else "no gain to judge by"
+            warn_not_converged(
+                "Best performing initialization did not converge. Try different init parameters, "
+                "or increase max_iter, tol, or check for degenerate data. (Variational Bayes "
+                f"ended after {self.n_iter_} iterations with {last} nats; max_iter={self.max_iter},"
+                f" tol={self.tol:g}.)"
+            )
+
+    def _publish_prior(self, own: priors.ComponentPrior) -> None:
+        self.mean_precision_prior_ = own.mean_precision
+        self.mean_prior_ = own.mean
+        self.degrees_of_freedom_prior_ = own.dof
+        self.covariance_prior_ = priors.packed(own.scale, self._family)
+
+    def _publish_state(
+        self,
+        state: vb.VBState,
+        own: priors.ComponentPrior,
+        units: Standardizer,
+        objective: float,
+        dtype: Any,
+    ) -> None:
+        """Everything that is read off q, in the user's units."""
+        family, rows = self._family, np.flatnonzero(state.present)
+        weights, shown = _with_rest(state.posterior.weights, rows)
+        components = _with_prior(state.posterior.components, rows, own, units, family)
+        posterior = Hyperparameters(weights, components)
+        expected = to_user(jax.tree.map(lambda leaf: _rows(leaf, rows), state.mixture), units)
+        log_weights = np.asarray(weights.log_mean())[:-1]
+        log_weights = log_weights - logsumexp(log_weights[None])
+        self.n_components_ = len(rows)
+        self._publish(
+            Mixture(log_weights, *jax.tree.map(lambda leaf: _rows(leaf, rows), state.mixture)[1:]),
+            units,
+            dtype,
+        )
+        self.weight_concentration_ = jax.tree.map(lambda leaf: leaf.astype(dtype), shown)
+        self.mean_precision_ = components.mean_precision[:-1].astype(dtype)
+        dof = components.dof.astype(dtype)
+        self.degrees_of_freedom_ = float(dof[0]) if family.pooled else dof[:-1]
+        self.weight_concentration_prior_ = float(state.concentration.mean())
+        self.weight_concentration_posterior_ = _distribution(state.concentration)
+        self._fitted = Fitted(
+            posterior, expected, self.weight_concentration_prior_, float(objective)
+        )
+
+    def _left_out(self, total: float, prior: vb.VBPrior) -> float:
+        """What scikit-learn's bound lacks, where its algorithm is ours; 0 elsewhere."""
+        theirs = ("dirichlet_process", "dirichlet_distribution")
+        same = self.weight_concentration_prior_type in theirs and not self.prune
+        full = not (self._family.pooled or self._family.axis_aligned)
+        if not (same and full and isinstance(prior.concentration, Fixed)):
+            return 0.0
+        K, D = self.n_components, len(self.mean_prior_)
+        scale = np.asarray(self.covariance_prior_)[None]
+        one = NormalInverseWishart(
+            self.mean_prior_[None],
+            np.array([self.mean_precision_prior_]),
+            np.array([self.degrees_of_freedom_prior_]),
+            scale,
+        )
+        wishart = float(log_normalizer(one, self._family)[0]) - 0.25 * D * (D - 1) * np.log(np.pi)
+        weights = prior.weights.log_normalizer(prior.concentration.mean(), np.ones(K, bool))
+        means = 0.5 * D * np.log(self.mean_precision_prior_)
+        return float(weights) - 0.5 * total * D * LOG_2PI + K * (means - wishart)
+
+    # --- what can be asked
+
+    def _read(self, X: np.ndarray, *read: Any) -> tuple[np.ndarray, ...]:
+        """What each of `read` makes of the expected log joint [N, K] of checked points."""
+        mixture, aligned = self._fitted.expected, self._family.axis_aligned
+        if aligned:
+            mixture = mixture._replace(scales=np.diagonal(mixture.scales, axis1=1, axis2=2))
+        return evaluate(X, mixture, aligned, *read)
+
+    def _log_density(self, X: np.ndarray) -> np.ndarray:
+        """Log density of the posterior predictive."""
+        return evaluate_student(X, self._predictive(), self._family, logsumexp)[0]
+
+    def _predictive(self) -> StudentMixture:
+        """Student t of each component, and last of those that are not kept; user's units."""
+        with float_scope("float64"):
+            weights, components = self._fitted.posterior
+            mixture = predictive(weights.log_mean(), components, self._family)
+            return jax.tree.map(np.asarray, mixture)
+
+    def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """Random points from the posterior predictive.
+
+        Parameters
+        ----------
+        n_samples : int, default 1
+
+        Returns
+        -------
+        X : ndarray [n_samples, D]
+            Ordered by component.
+        y : ndarray [n_samples]
+            Their components; -1, at the end, for a component that the fit does not hold.
+
+        Raises
+        ------
+        ValueError
+            If `n_samples` is less than 1.
+        """
+        check_is_fitted(self)
+        check_n_samples(n_samples)
+        random_state = check_random_state(self.random_state)
+        mixture = self._predictive()
+        K, D = mixture.means.shape
+        weights = np.exp(mixture.log_weights)
+        labels = np.repeat(
+            np.arange(K), random_state.multinomial(n_samples, weights / weights.sum())
+        )
+        columns = D if self._family.axis_aligned and not self._family.isotropic else 1
+        dof = mixture.dof[labels][:, None]
+        chi_square = random_state.chisquare(dof, (n_samples, columns))
+        noise = random_state.standard_normal((n_samples, D)) / np.sqrt(chi_square / dof)
+        scales = np.broadcast_to(mixture.scales, (K, *mixture.scales.shape[1:]))[labels]
+        spread = scales * noise if scales.ndim == 2 else np.einsum("nij,nj->ni", scales, noise)
+        draws = (mixture.means[labels] + spread).astype(self.means_.dtype)
+        return draws, np.where(labels == K - 1, -1, labels)
+
+    def posterior_sample(self, n_draws: int = 1, random_state: Any = None) -> Mixture:
+        """Whole mixtures drawn from the variational posterior.
+
+        Parameters
+        ----------
+        n_draws : int, default 1
+        random_state : int, RandomState or None
+            That of the estimator when not given.
+
+        Returns
+        -------
+        core.Mixture
+            NumPy arrays in the user's units: log_weights [S, K + 1], means [S, K + 1, D], scales
+            [S, K + 1, D, D]. The last component has the weight of all that the fit does not hold,
+            and parameters drawn from the prior (for a Dirichlet without pruning there is no such
+            weight, and it is absent: log weight -inf).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from bayesgmm import BayesianGaussianMixture
+        >>> X = np.random.default_rng(0).normal(size=(50, 1))
+        >>> model = BayesianGaussianMixture(4, random_state=0).fit(X)
+        >>> model.posterior_sample(100).means.shape[0]
+        100
+        """
+        check_is_fitted(self)
+        check_number(n_draws, "n_draws", integer=True, low=1)
+        source = self.random_state if random_state is None else random_state
+        seed = check_random_state(source).randint(2**31)
+        room = 1 << (int(n_draws) - 1).bit_length()  # few sizes, few programs
+        with float_scope("float64"):
+            keys = jr.split(jr.key(seed), room)
+            drawn = _draw_all(keys, self._fitted.posterior, self._family)
+            return jax.tree.map(lambda leaf: np.asarray(leaf)[:n_draws], drawn)
+
+    def prior_n_clusters(self, n: int, max_clusters: int | None = None) -> np.ndarray:
+        """What the prior says of the number of clusters among n points, before any is seen.
+
+        Parameters
+        ----------
+        n : int
+            Number of points.
+        max_clusters : int, optional
+            Stop at this many; default n.
+
+        Returns
+        -------
+        ndarray [max_clusters]
+            Probability of t clusters at entry t - 1, the concentration integrated out if it is
+            learned. The processes are not truncated here.
+
+        Examples
+        --------
+        >>> from bayesgmm import BayesianGaussianMixture
+        >>> model = BayesianGaussianMixture(weight_concentration_prior=1.0)
+        >>> model.prior_n_clusters(3).round(3)
+        array([0.333, 0.5  , 0.167])
+        """
+        check_number(self.n_components, "n_components", integer=True, low=1)
+        discount = self._check_weights()
+        check_number(n, "n", integer=True, low=1)
+        if max_clusters is not None:
+            check_number(max_clusters, "max_clusters", integer=True, low=1)
+        given, K = self.weight_concentration_prior, self.n_components
+        sticks = priors.WEIGHTS[self.weight_concentration_prior_type].sticks
+        alpha, log_probability = np.array([1.0 / K if given is None else 0.0]), np.zeros(1)
+        if isinstance(given, str | tuple):
+            shape, rate = given[1:] if isinstance(given, tuple) else priors.LEARNED
+            alpha, log_probability = gamma_grid(shape, rate if sticks else rate * K, 128)
+        elif given is not None:
+            alpha = np.array([float(given)])
+        with float_scope("float64"):
+            prior = RandomConcentration(
+                alpha, log_probability, self._discount, None if sticks else K
+            )
+            return np.asarray(prior_n_clusters(prior, int(n), max_clusters))
+
+
+SINGULAR = (
+    "Fitting the mixture failed because a covariance became singular. Try a larger "
+    "covariance_prior or reg_covar, fewer components, or scale the input data."
+)
+
+
+@partial(jax.jit, static_argnames=("family",))
+def _draw_all(keys: Any, posterior: Hyperparameters, family: Covariance) -> Mixture:
+    def one(key: Any) -> Mixture:
+        mixture = draw(key, posterior, family)
+        K, D = mixture.means.shape
+        scales = jax.numpy.broadcast_to(full_scales(mixture.scales), (K, D, D))
+        return mixture._replace(scales=scales)
+
+    return jax.vmap(one)(keys)
+
+
+def _rows(leaf: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    return leaf if len(leaf) == 1 else leaf[rows]
+
+
+def _with_rest(weights: Any, rows: np.ndarray) -> tuple[Any, Any]:
+    """The weights of these components and of all others together; and as scikit-learn has them."""
+    if isinstance(weights, StickBreaking):
+        sticks = np.asarray(weights.sticks, np.float64)[rows]
+        shown = (sticks[:, 0], sticks[:, 1])
+        return StickBreaking(np.concatenate([sticks, [[1.0, 0.0]]])), shown
+    concentration = np.asarray(weights.concentration, np.float64)
+    rest = np.delete(concentration, rows).sum()
+    return Dirichlet(np.append(concentration[rows], rest)), concentration[rows]
+
+
+def _with_prior(
+    components: NormalInverseWishart,
+    rows: np.ndarray,
+    own: priors.ComponentPrior,
+    units: Standardizer,
+    family: Covariance,
+) -> NormalInverseWishart:
+    """The posterior of these components in the user's units, and after them the prior of one more.
+
+    A shared covariance is shared by that one, too.
+    """
+    found = jax.tree.map(lambda leaf: _rows(leaf, rows), components)
+    found = priors.change_units(found, units, family, to_core=False)
+    more = priors.spread(own, family, 1)
+    pairs = zip(found, more, (False, False, family.pooled, family.pooled), strict=True)
+    return NormalInverseWishart(
+        *(old if shared else np.concatenate([old, new]) for old, new, shared in pairs)
+    )
+
+
+def _distribution(concentration: Any) -> Any:
+    """The posterior of a learned concentration as SciPy has distributions; None of a fixed one."""
+    from scipy import stats
+
+    if isinstance(concentration, GammaConcentration):
+        return stats.gamma(float(concentration.shape), scale=1 / float(concentration.rate))
+    if isinstance(concentration, GridConcentration):
+        alpha = np.asarray(concentration.alpha, np.float64)
+        edges = np.sqrt(alpha[1:] * alpha[:-1])
+        ends = alpha[[0]] ** 2 / edges[:1], alpha[[-1]] ** 2 / edges[-1:]
+        probability = np.exp(np.asarray(concentration.log_probability, np.float64))
+        edges = np.concatenate([ends[0], edges, ends[1]])
+        return stats.rv_histogram((probability, edges), density=False)
+    return None
