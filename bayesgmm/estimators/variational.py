@@ -449,11 +449,11 @@ class BayesianGaussianMixture(MixtureEstimator):
         self.n_iter_ = int(run.n_iter[best])
         if not self.converged_ and self.max_iter > 0:
             gain = np.diff(traces[best])[-1:]
-            last = f"a last gain of {gain[0]:.1e}" if len(gain) else "no gain to judge by"
+            last = f"a last gain of {gain[0]:.1e} nats" if len(gain) else "no gain to judge by"
             warn_not_converged(
                 "Best performing initialization did not converge. Try different init parameters, "
                 "or increase max_iter, tol, or check for degenerate data. (Variational Bayes "
-                f"ended after {self.n_iter_} iterations with {last} nats; max_iter={self.max_iter},"
+                f"ended after {self.n_iter_} iterations with {last}; max_iter={self.max_iter},"
                 f" tol={self.tol:g}.)"
             )
 
@@ -645,9 +645,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         elif given is not None:
             alpha = np.array([float(given)])
         with float_scope("float64"):
-            prior = RandomConcentration(
-                alpha, log_probability, self._discount, None if sticks else K
-            )
+            prior = RandomConcentration(alpha, log_probability, discount, None if sticks else K)
             return np.asarray(prior_n_clusters(prior, int(n), max_clusters))
 
 
