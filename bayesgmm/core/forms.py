@@ -41,17 +41,20 @@ class Form:
         return self.name == "whitened"
 
 
-DENSE_FROM = 40
+DENSE_FROM = 128
 """With this many features or more the products of points beat those of their features."""
+
+CACHED = 64_000
+"""Numbers of a chunk's features that stay in cache: about 0.5 MB in float64."""
 
 
 def choose_form(D: int, axis_aligned: bool = False) -> Form:
-    """The fastest form for D features; `Form("whitened", axis_aligned)` is the exact one."""
-    if axis_aligned:
-        return Form("natural", True, 1024 if D < 16 else 512)
-    if D >= DENSE_FROM:
+    """The form that is fastest for D features, where it has the digits (see `kappa`)."""
+    if D >= DENSE_FROM and not axis_aligned:
         return Form("dense", False, 256)
-    return Form("natural", False, 1024 if D < 4 else 512)
+    features = 2 * D + 1 if axis_aligned else (D + 1) * (D + 2) // 2
+    fitting = 1 << (CACHED // features).bit_length() - 1
+    return Form("natural", axis_aligned, min(max(fitting, 128), 1024))
 
 
 def exact_form(axis_aligned: bool = False) -> Form:
@@ -61,7 +64,7 @@ def exact_form(axis_aligned: bool = False) -> Form:
 
 def kappa_limit(dtype: Any) -> float:
     """Largest `kappa` (see `conjugate.mode`) at which the fast forms keep half their digits."""
-    return 1e6 if np.dtype(dtype) == np.float64 else 1e3
+    return 1e7 if np.dtype(dtype) == np.float64 else 1e3
 
 
 def reference(mixture: Mixture, form: Form) -> Array:
@@ -77,53 +80,57 @@ class Frame(NamedTuple):
 
     encode: Callable  # mixture -> coefficients
     joint: Callable  # coefficients, points [D, n] -> log joint [K, n], features
-    sums: Callable  # resp [K, n], features -> counts, first, second in the frame's coordinates
-    decode: Callable  # counts, first, second, mixture -> the same about the reference
+    sums: Callable  # resp [K, n], features -> sums in the frame's coordinates, a pytree
+    decode: Callable  # sums, mixture -> counts, first, second about the reference
 
 
-def _pairs(D: int) -> tuple[np.ndarray, np.ndarray]:
-    return np.tril_indices(D)
+def _products(points: Array, i: np.ndarray, j: np.ndarray) -> Array:
+    """Features y_i y_j of y = [1, x], [F, n]: one gather, which XLA makes where it is used."""
+    y = jnp.concatenate([jnp.ones_like(points[:1]), points])
+    return y[i] * y[j]
 
 
-def _natural_features(points: Array) -> Array:
-    i, j = _pairs(points.shape[0])
-    return jnp.concatenate([jnp.ones_like(points[:1]), points, points[i] * points[j]])  # [F, n]
+def _feature_sums(resp: Array, features: Array) -> Array:
+    return resp @ features.T  # [K, F]
+
+
+def _natural_pairs(D: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.tril_indices(D + 1)
 
 
 def _natural_encode(mixture: Mixture) -> Array:
-    """Theta [K, F]: log joint = Theta @ [1, x, x_i x_j]."""
+    """Theta [K, F]: the log joint is a quadratic form y' Q y in y = [1, x]."""
     inverse = jnp.broadcast_to(
         inverse_scales(mixture.scales), (len(mixture.means), *mixture.scales.shape[1:])
     )
-    precision = jnp.swapaxes(inverse, -1, -2) @ inverse
     whitened = jnp.einsum("kij,kj->ki", inverse, mixture.means)
-    linear = jnp.einsum("kij,ki->kj", inverse, whitened)
-    i, j = _pairs(mixture.means.shape[-1])
-    quadratic = jnp.where(i == j, -0.5, -1.0) * precision[:, i, j]  # i < j stands for j < i too
     constant = log_constants(mixture) - 0.5 * jnp.square(whitened).sum(-1)
-    return jnp.concatenate([constant[:, None], linear, quadratic], axis=1)
+    border = 0.5 * jnp.einsum("kij,ki->kj", inverse, whitened)[:, None]
+    corner = -0.5 * jnp.swapaxes(inverse, -1, -2) @ inverse
+    top = jnp.concatenate([constant[:, None, None], border], axis=2)
+    bottom = jnp.concatenate([jnp.swapaxes(border, 1, 2), corner], axis=2)
+    i, j = _natural_pairs(mixture.means.shape[-1])
+    form = jnp.concatenate([top, bottom], axis=1)[:, i, j]
+    return jnp.where(i == j, 1.0, 2.0).astype(form.dtype) * form  # i > j stands for j > i too
 
 
 def _natural_joint(theta: Array, points: Array) -> tuple[Array, Array]:
-    features = _natural_features(points)
+    features = _products(points, *_natural_pairs(len(points)))
     return theta @ features, features
 
 
-def _feature_sums(resp: Array, features: Array, D: int) -> tuple[Array, Array, Array]:
-    total = (features @ resp.T).T  # [K, F]: in this order XLA's product is twice as fast
-    return total[:, 0], total[:, 1 : D + 1], total[:, D + 1 :]
-
-
-def _natural_decode(counts: Array, first: Array, second: Array, mixture: Mixture) -> Any:
+def _natural_decode(sums: Array, mixture: Mixture) -> Any:
     D = mixture.means.shape[-1]
-    i, j = _pairs(D)
-    place = np.empty((D, D), dtype=int)
+    i, j = _natural_pairs(D)
+    place = np.empty((D + 1, D + 1), dtype=int)
     place[i, j] = place[j, i] = np.arange(len(i))
-    return counts, first, second[:, place]
+    second = sums[:, place]  # [K, D + 1, D + 1], of y y'
+    return second[:, 0, 0], second[:, 0, 1:], second[:, 1:, 1:]
 
 
-def _axis_features(points: Array) -> Array:
-    return jnp.concatenate([jnp.ones_like(points[:1]), points, jnp.square(points)])
+def _axis_pairs(D: int) -> tuple[np.ndarray, np.ndarray]:
+    own, one = np.arange(D + 1), np.zeros(D + 1, dtype=int)
+    return np.append(own, own[1:]), np.append(one, own[1:])  # 1, x, x^2
 
 
 def _axis_encode(mixture: Mixture) -> Array:
@@ -134,12 +141,17 @@ def _axis_encode(mixture: Mixture) -> Array:
 
 
 def _axis_joint(theta: Array, points: Array) -> tuple[Array, Array]:
-    features = _axis_features(points)
+    features = _products(points, *_axis_pairs(len(points)))
     return theta @ features, features
 
 
-def _identity(counts: Array, first: Array, second: Array, mixture: Mixture) -> Any:
-    return counts, first, second
+def _axis_decode(sums: Array, mixture: Mixture) -> Any:
+    D = mixture.means.shape[-1]
+    return sums[:, 0], sums[:, 1 : D + 1], sums[:, D + 1 :]
+
+
+def _identity(sums: Any, mixture: Mixture) -> Any:
+    return sums
 
 
 def local_encode(mixture: Mixture) -> tuple[Array, Array, Array]:
@@ -157,25 +169,27 @@ def whitened_joint(coefficients: Any, points: Array) -> tuple[Array, Array]:
     return constants[:, None] - 0.5 * jnp.square(whitened).sum(1), whitened
 
 
-def whitened_sums(resp: Array, whitened: Array, D: int) -> tuple[Array, Array, Array]:
+def whitened_sums(resp: Array, whitened: Array) -> tuple[Array, Array, Array]:
     """Counts, first and full second sums of points [K, D, n] of each component's own."""
     weighted = resp[:, None, :] * whitened
     return resp.sum(1), weighted.sum(2), weighted @ jnp.swapaxes(whitened, 1, 2)
 
 
-def _whitened_decode(counts: Array, first: Array, second: Array, mixture: Mixture) -> Any:
+def _whitened_decode(sums: Any, mixture: Mixture) -> Any:
+    counts, first, second = sums
     scales = full_scales(mixture.scales)
     second = scales @ second @ jnp.swapaxes(scales, -1, -2)
     return counts, jnp.einsum("kij,kj->ki", jnp.broadcast_to(scales, second.shape), first), second
 
 
-def standard_sums(resp: Array, whitened: Array, D: int) -> tuple[Array, Array, Array]:
+def standard_sums(resp: Array, whitened: Array) -> tuple[Array, Array, Array]:
     """As `whitened_sums`, of the second moments the diagonals."""
     weighted = resp[:, None, :] * whitened
     return resp.sum(1), weighted.sum(2), (weighted * whitened).sum(2)
 
 
-def _standard_decode(counts: Array, first: Array, second: Array, mixture: Mixture) -> Any:
+def _standard_decode(sums: Any, mixture: Mixture) -> Any:
+    counts, first, second = sums
     return counts, mixture.scales * first, jnp.square(mixture.scales) * second
 
 
@@ -187,7 +201,8 @@ def _dense_joint(coefficients: Any, points: Array) -> tuple[Array, Array]:
     return constants[:, None] - 0.5 * jnp.square(whitened).sum(1), points
 
 
-def _dense_sums(resp: Array, points: Array, D: int) -> tuple[Array, Array, Array]:
+def _dense_sums(resp: Array, points: Array) -> tuple[Array, Array, Array]:
+    D = len(points)
     weighted = (resp[:, None, :] * points).reshape(-1, points.shape[1])  # [K D, n]
     second = (weighted @ points.T).reshape(-1, D, D)
     return resp.sum(1), (points @ resp.T).T, second
@@ -195,7 +210,7 @@ def _dense_sums(resp: Array, points: Array, D: int) -> tuple[Array, Array, Array
 
 FRAMES = {
     ("natural", False): Frame(_natural_encode, _natural_joint, _feature_sums, _natural_decode),
-    ("natural", True): Frame(_axis_encode, _axis_joint, _feature_sums, _identity),
+    ("natural", True): Frame(_axis_encode, _axis_joint, _feature_sums, _axis_decode),
     ("dense", False): Frame(local_encode, _dense_joint, _dense_sums, _identity),
     ("whitened", False): Frame(local_encode, whitened_joint, whitened_sums, _whitened_decode),
     ("whitened", True): Frame(local_encode, whitened_joint, standard_sums, _standard_decode),

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 
 from bayesgmm.core.arrays import Array, Data, Key, inverse_scales, is_axis_aligned
 from bayesgmm.core.forms import (
@@ -122,6 +123,15 @@ def step_shapes(body: Callable, cut: Callable, data: Data, extra: Any) -> Any:
     return body(*jax.tree.map(lambda leaf: cut(leaf, 0), (data, extra)))
 
 
+def _least(dtype: Any) -> float:
+    """Log of the smallest responsibility kept.
+
+    Less is nothing beside rounding, and in a product the processor takes a hundred times as long
+    for numbers that are no longer normal.
+    """
+    return 0.9 * float(np.log(np.finfo(dtype).tiny))
+
+
 def _softmax(joint: Array) -> tuple[Array, Array, Array]:
     """Responsibilities [K, n] before they are divided by their sums [n], and log densities [n].
 
@@ -130,13 +140,15 @@ def _softmax(joint: Array) -> tuple[Array, Array, Array]:
     """
     top = joint.max(0)
     top = jnp.where(top > -jnp.inf, top, 0.0)  # no component at all: density 0, not NaN
-    power = jnp.exp(joint - top)
+    below = joint - top
+    power = jnp.where(below < _least(joint.dtype), 0.0, jnp.exp(below))
     total = power.sum(0)
     return power, total, top + jnp.log(total)
 
 
 def _collect(sums: Any, evidence: Array, mixture: Mixture, frame: Frame) -> Moments:
-    return Moments(*frame.decode(*sums, mixture), evidence)
+    """Moments from sums over chunks, and evidence from its sums over places in the chunk [n]."""
+    return Moments(*frame.decode(sums, mixture), evidence.sum())
 
 
 def soft(data: Data, mixture: Mixture, form: Form) -> Moments:
@@ -154,14 +166,14 @@ def soft(data: Data, mixture: Mixture, form: Form) -> Moments:
     Moments
         About `reference(mixture, form)`.
     """
-    frame, D = frame_of(form), data.points.shape[0]
+    frame = frame_of(form)
     coefficients = frame.encode(mixture)
 
     def body(part: Data, _):
         joint, features = frame.joint(coefficients, part.points)
         power, total, density = _softmax(joint)
         resp = power * (part.weight / total)
-        return (frame.sums(resp, features, D), part.weight @ density), ()
+        return (frame.sums(resp, features), part.weight * density), ()
 
     (sums, evidence), _ = _over_chunks(data, (), chunk_size(data.weight.shape[0], form), body)
     return _collect(sums, evidence, mixture, frame)
@@ -184,7 +196,7 @@ def hard(key: Key, data: Data, mixture: Mixture, form: Form) -> tuple[Array, Mom
     moments : Moments
         Of the points as labelled; the evidence is the marginal one, as `soft` gives it.
     """
-    frame, D = frame_of(form), data.points.shape[0]
+    frame = frame_of(form)
     coefficients = frame.encode(mixture)
     K = mixture.means.shape[0]
     uniform = jr.uniform(key, data.weight.shape, data.weight.dtype)
@@ -193,8 +205,8 @@ def hard(key: Key, data: Data, mixture: Mixture, form: Form) -> tuple[Array, Mom
         joint, features = frame.joint(coefficients, part.points)
         power, _, density = _softmax(joint)
         labels = _inverse_cdf(power, uniform)
-        sums = frame.sums(_indicator(labels, K, part.weight), features, D)
-        return (sums, part.weight @ density), labels
+        sums = frame.sums(_indicator(labels, K, part.weight), features)
+        return (sums, part.weight * density), labels
 
     chunk = chunk_size(data.weight.shape[0], form)
     (sums, evidence), labels = _over_chunks(data, uniform, chunk, body)
@@ -249,7 +261,7 @@ def gathered(data: Data, start: Array, means: Array, axis_aligned: bool = False)
 
     def body(part: Data, start: Array):
         resp = _given_resp(start, len(means), part.weight)
-        return sums(resp, part.points - means[:, :, None], data.points.shape[0]), ()
+        return sums(resp, part.points - means[:, :, None]), ()
 
     chunk = chunk_size(data.weight.shape[0], exact_form())
     found, _ = _over_chunks(data, start, chunk, body)

@@ -25,6 +25,7 @@ from bayesgmm.estimators.checks import (
     warn_not_converged,
 )
 from bayesgmm.estimators.points import (
+    FEW,
     capacity,
     logsumexp,
     most_probable,
@@ -207,10 +208,12 @@ class GaussianMixture(MixtureEstimator):
         with float_scope(dtype):
             prior = flat_prior(family, capacity(self.n_components, N), D, dtype)
             objective = em.Objective(prior, self._ridge(units, dtype))
-            mixtures = start(shards, units, objective, config)
+            # shares their memory; a small array gets there sooner as an argument of each call
+            placed = shards if N <= FEW else jax.device_put(shards)
+            mixtures = start(shards, placed, units, objective, config)
             run = em.run(
                 mixtures,
-                jax.device_put(shards),  # shares their memory
+                placed,
                 objective,
                 config,
                 self.tol,
@@ -218,7 +221,7 @@ class GaussianMixture(MixtureEstimator):
                 previous,
                 partial(print_progress, self),
             )
-            best = em.best(run, shards, config)
+            best = em.best(run, placed, config)
         if best is None:
             raise ValueError(SINGULAR)
         return run, best
@@ -235,6 +238,7 @@ class GaussianMixture(MixtureEstimator):
         entered: Entered,
         kept: Entered,
         shards: list[Data],
+        placed: list[Data],
         units: Standardizer,
         objective: em.Objective,
         config: em.EMConfig,
@@ -242,14 +246,16 @@ class GaussianMixture(MixtureEstimator):
         """Mixtures [R, ...] to begin with: from a start, and from what the user gave of it."""
         parts = (self.weights_init, self.means_init, self.precisions_init)
         given = [part is not None for part in parts]
-        own = self._given(units, config.family, kept)
+        own = self._given(units, config.family, kept) if any(given) else None
         if all(given):
             return own
         start = self._start(entered, kept, shards)
-        room = own.means.shape[1]
+        room = capacity(self.n_components, len(kept.X))
         if start.ndim == 3:
             start = np.pad(start, [(0, 0), (0, room - start.shape[1]), (0, 0)])
-        found = em.start_all(jax.device_put(shards), start, objective, config, room)
+        found = em.start_all(placed, start, objective, config, room)
+        if own is None:
+            return found
         return Mixture(
             *(
                 np.broadcast_to(new, np.shape(old)) if is_given else np.asarray(old)
@@ -281,6 +287,7 @@ class GaussianMixture(MixtureEstimator):
         self,
         kept: Entered,
         shards: list[Data],
+        placed: list[Data],
         units: Standardizer,
         objective: em.Objective,
         config: em.EMConfig,

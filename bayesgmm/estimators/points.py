@@ -13,7 +13,7 @@ from bayesgmm.core.forms import exact_form
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.predictive import StudentMixture, student_joint
 from bayesgmm.core.sweep import joint_of, padded_size
-from bayesgmm.inference.devices import n_cores
+from bayesgmm.inference.devices import WIDE, n_cores
 
 ROWS = 65_536
 """Rows evaluated at a time: what `predict` and its like need beside their answer."""
@@ -79,14 +79,17 @@ def without_room(mixture: Mixture, K: int) -> Mixture:
 
 
 def n_shards(N: int, D: int, K: int, axis_aligned: bool) -> int:
-    """Threads worth using: one, unless an iteration takes several milliseconds."""
+    """Threads worth using: one, unless an iteration gives each of them enough to do."""
     squares = D if axis_aligned else D * D
     work = N * K * (16 + squares)
-    return min(2, n_cores()) if work > THREAD_WORK else 1
+    return int(np.clip(work // THREAD_WORK, 1, min(n_cores(), MOST_THREADS)))
 
 
-THREAD_WORK = 2e7
-"""Elementary operations an iteration must hold before a second thread pays."""
+THREAD_WORK = 4e6
+"""Elementary operations an iteration must hold for each thread, or waking it does not pay."""
+
+MOST_THREADS = 8
+"""Beyond these the sweeps of one machine wait for its memory."""
 
 
 def to_standard(mixture: Mixture, units: Standardizer) -> Mixture:
@@ -107,7 +110,7 @@ def to_user(mixture: Mixture, units: Standardizer) -> Mixture:
     return Mixture(log_weights, means, scales)
 
 
-@partial(jax.jit, static_argnames="axis_aligned")
+@partial(jax.jit, static_argnames="axis_aligned", compiler_options=WIDE)
 def _joint(data: Data, mixture: Mixture, axis_aligned: bool) -> jax.Array:
     return joint_of(data, mixture, exact_form(axis_aligned)).T
 

@@ -11,6 +11,10 @@ import numpy as np
 
 from bayesgmm.core.arrays import float_scope
 
+WIDE = {"xla_cpu_prefer_vector_width": 512}
+"""Compiler options of a sweep: the exponentials take a quarter less time where the processor has
+vectors as wide, and as much where it has not."""
+
 
 @cache
 def _pool(n_threads: int) -> ThreadPoolExecutor:
@@ -24,8 +28,8 @@ def n_cores() -> int:
     return os.cpu_count() or 1
 
 
-def sum_over(function: Callable, shards: Sequence[Any], dtype: Any) -> Any:
-    """Sum of `function(shard)` over the shards, each in a thread of its own.
+def each(function: Callable, shards: Sequence[Any], dtype: Any) -> list[Any]:
+    """What `function` returns for each shard, each computed in a thread of its own.
 
     Parameters
     ----------
@@ -37,16 +41,19 @@ def sum_over(function: Callable, shards: Sequence[Any], dtype: Any) -> Any:
 
     Returns
     -------
-    pytree of ndarray
+    list of pytrees of arrays that are ready
     """
 
     def work(shard: Any) -> Any:
         with float_scope(dtype):
-            return jax.tree.map(np.asarray, function(shard))
+            return jax.block_until_ready(function(shard))
 
     first, *others = shards
-    if not others:
-        return work(first)
     futures = [_pool(len(others)).submit(work, shard) for shard in others]
-    parts = [work(first), *(future.result() for future in futures)]
+    return [work(first), *(future.result() for future in futures)]
+
+
+def sum_over(function: Callable, shards: Sequence[Any], dtype: Any) -> Any:
+    """Sum of what `each` returns, as a pytree of ndarray."""
+    parts = [jax.tree.map(np.asarray, part) for part in each(function, shards, dtype)]
     return reduce(lambda a, b: jax.tree.map(np.add, a, b), parts)

@@ -25,6 +25,7 @@ from bayesgmm.inference.loop import (
     Progress,
     active,
     begin,
+    cleared,
     record,
     run_until,
 )
@@ -198,7 +199,7 @@ def _per_shard(starts: np.ndarray, shards: Sequence[Data]) -> Iterator[np.ndarra
         yield own
 
 
-@partial(jax.jit, static_argnames=("config",))
+@partial(jax.jit, static_argnames=("config",), compiler_options=devices.WIDE)
 def _advance(
     progress: Progress,
     data: Data,
@@ -212,7 +213,7 @@ def _advance(
     return run_until(once, progress, limits, span)
 
 
-@partial(jax.jit, static_argnames=("config",))
+@partial(jax.jit, static_argnames=("config",), compiler_options=devices.WIDE)
 def _expect_all(mixtures: Mixture, data: Data, config: EMConfig) -> Moments:
     return jax.vmap(lambda mixture: expect(mixture, data, config))(mixtures)
 
@@ -220,25 +221,36 @@ def _expect_all(mixtures: Mixture, data: Data, config: EMConfig) -> Moments:
 @partial(jax.jit, static_argnames=("config",))
 def _absorb(
     progress: Progress,
-    found: Moments,
+    parts: list[Moments],
+    i: Array,
     objective: Objective,
     limits: Limits,
     config: EMConfig,
 ) -> Progress:
-    """The second half of one iteration, after the shards' moments were added."""
+    """The second half of iteration i of a call: the shards' moments are added, and read."""
+    found = jax.tree.map(lambda *leaves: sum(leaves), *parts)
     once = partial(maximize, objective=objective, config=config)
     new = jax.vmap(once)(progress.state.mixture, found)
-    return record(progress, new, 0, limits)
+    return record(progress, new, i, limits)
 
 
 def _advance_sharded(
-    progress: Progress, shards: Sequence[Data], objective: Objective, limits: Limits, config: Any
+    progress: Progress,
+    shards: Sequence[Data],
+    objective: Objective,
+    limits: Limits,
+    span: int,
+    config: EMConfig,
 ) -> Progress:
-    """One iteration over several shards, each swept by its own thread."""
-    mixtures = progress.state.mixture
-    expect_shard = partial(_expect_all, mixtures, config=config)
-    found = devices.sum_over(expect_shard, shards, mixtures.means.dtype)
-    return _absorb(progress, found, objective, limits, config)
+    """A span of iterations over several shards, each swept by its own thread."""
+    progress = jax.device_put(cleared(progress))
+    for i in range(span):
+        if not active(jax.tree.map(np.asarray, progress._replace(state=())), limits).any():
+            break
+        expect_shard = partial(_expect_all, progress.state.mixture, config=config)
+        parts = devices.each(expect_shard, shards, progress.objective.dtype)
+        progress = _absorb(progress, parts, np.int32(i), objective, limits, config)
+    return progress
 
 
 def iterations_a_call(shards: Sequence[Data], K: int, config: EMConfig) -> int:
@@ -320,12 +332,11 @@ def _forms(form: Form, dtype: np.dtype) -> list[tuple[Form, float]]:
 def _call(
     progress: Progress, shards: Sequence[Data], objective: Objective, limits: Limits, config: Any
 ) -> Progress:
+    span = iterations_a_call(shards, progress.state.mixture.means.shape[1], config)
     if len(shards) > 1:
-        progress = _advance_sharded(progress, shards, objective, limits, config)
+        progress = _advance_sharded(progress, shards, objective, limits, span, config)
     else:
-        K = progress.state.mixture.means.shape[1]
-        span = np.int32(iterations_a_call(shards, K, config))
-        progress = _advance(progress, shards[0], objective, limits, span, config)
+        progress = _advance(progress, shards[0], objective, limits, np.int32(span), config)
     return jax.tree.map(np.asarray, progress)
 
 

@@ -67,6 +67,11 @@ def begin(state: Any, objective: Any = -np.inf, dtype: Any = np.float64) -> Prog
     )
 
 
+def cleared(progress: Progress) -> Progress:
+    """Progress with room for the history of another call."""
+    return progress._replace(history=jnp.full_like(progress.history, jnp.nan))
+
+
 def active(progress: Progress, limits: Limits) -> Array:
     """Which runs take another step, [R]."""
     return (progress.status == RUNNING) & (progress.n_iter < limits.max_iter)
@@ -118,5 +123,4 @@ def run_until(step: Callable, progress: Progress, limits: Limits, span: Array) -
         i, progress = carry
         return i + 1, record(progress, steps(progress.state), i, limits)
 
-    progress = progress._replace(history=jnp.full_like(progress.history, jnp.nan))
-    return jax.lax.while_loop(proceed, advance, (0, progress))[1]
+    return jax.lax.while_loop(proceed, advance, (0, cleared(progress)))[1]
