@@ -132,9 +132,9 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
             return (value / units.scale**2).astype(dtype)
         return np.full(len(units.scale), value[1], dtype)
 
-    def _start(self, entered: Entered, kept: Entered, shards: list[Data]) -> np.ndarray:
+    def _start(self, entered: Entered, kept: Entered, shards: list[Data], K: int) -> np.ndarray:
         """Labels [R, N] or responsibilities [R, K, N] of the rows that are kept."""
-        K, N = self.n_components, len(entered.X)
+        N = len(entered.X)
         if isinstance(self.init_params, str):
             random_state = check_random_state(self.random_state)
             return starts(self.init_params, shards, len(kept.X), K, self.n_init, random_state)

@@ -249,7 +249,7 @@ class GaussianMixture(MixtureEstimator):
         own = self._given(units, config.family, kept) if any(given) else None
         if all(given):
             return own
-        start = self._start(entered, kept, shards)
+        start = self._start(entered, kept, shards, self.n_components)
         room = capacity(self.n_components, len(kept.X))
         if start.ndim == 3:
             start = np.pad(start, [(0, 0), (0, room - start.shape[1]), (0, 0)])

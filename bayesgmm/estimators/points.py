@@ -168,7 +168,7 @@ def in_blocks(
     return tuple(np.concatenate(parts) for parts in zip(*blocks, strict=True))
 
 
-@partial(jax.jit, static_argnames="family")
+@partial(jax.jit, static_argnames="family", compiler_options=WIDE)
 def _student(data: Data, mixture: StudentMixture, family: Covariance) -> jax.Array:
     return student_joint(data.points.T, mixture, family)
 

@@ -1,29 +1,20 @@
 """BayesianGaussianMixture: the posterior of a mixture by variational Bayes."""
 
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import jax
-import jax.random as jr
 import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from bayesgmm.core.arrays import Standardizer, float_scope, full_scales
-from bayesgmm.core.concentration import (
-    Fixed,
-    GammaConcentration,
-    GridConcentration,
-    RandomConcentration,
-    gamma_grid,
-)
-from bayesgmm.core.conjugate import Hyperparameters, NormalInverseWishart, draw, log_normalizer
+from bayesgmm.core.arrays import Standardizer, float_scope
+from bayesgmm.core.concentration import Fixed, RandomConcentration, gamma_grid
+from bayesgmm.core.conjugate import Hyperparameters, NormalInverseWishart, log_normalizer
 from bayesgmm.core.covariance import Covariance
 from bayesgmm.core.forms import choose_form
 from bayesgmm.core.mixture import LOG_2PI, Mixture
 from bayesgmm.core.partitions import prior_n_clusters
-from bayesgmm.core.predictive import StudentMixture, predictive
-from bayesgmm.core.weights import Dirichlet, StickBreaking
 from bayesgmm.estimators import priors
 from bayesgmm.estimators.base import Entered, MixtureEstimator, check_n_samples, print_progress
 from bayesgmm.estimators.checks import (
@@ -33,7 +24,9 @@ from bayesgmm.estimators.checks import (
     lookup,
     warn_not_converged,
 )
+from bayesgmm.estimators.fitted import fitted, mixture_draws, predictive_of, student_draws
 from bayesgmm.estimators.points import (
+    FEW,
     capacity,
     evaluate,
     evaluate_student,
@@ -41,33 +34,10 @@ from bayesgmm.estimators.points import (
     most_probable,
     n_shards,
     standard_shards,
-    to_user,
 )
 from bayesgmm.inference import vb
 from bayesgmm.inference.drive import Run
 from bayesgmm.inference.prune import EVERY, Pruning, without
-
-
-class Fitted(NamedTuple):
-    """What a fit leaves behind the published attributes, in float64 and the user's units.
-
-    Attributes
-    ----------
-    posterior : core.Hyperparameters
-        Of the components that are kept, and after them of one that stands for all others: it has
-        the weight that they leave, and the prior for its parameters.
-    expected : core.Mixture
-        Its log joint is the expected one; kept components only.
-    alpha : float
-        Expected concentration.
-    objective : float
-        Of the last step.
-    """
-
-    posterior: Hyperparameters
-    expected: Mixture
-    alpha: float
-    objective: float
 
 
 class BayesianGaussianMixture(MixtureEstimator):
@@ -82,7 +52,8 @@ class BayesianGaussianMixture(MixtureEstimator):
     Parameters
     ----------
     n_components : int, default 10
-        The most components that may be used.
+        The most components that may be used. More than there are points are only so many, unless
+        ``prune=False``, which asks for exactly `n_components`.
     covariance_type : str, default "full"
         "full" (VVV), "tied" (EEE), "diag" (VVI), "spherical" (VII), by scikit-learn's name or
         mclust's; "E" (shared variance) and "V" for one feature. Under scikit-learn's names
@@ -268,21 +239,22 @@ class BayesianGaussianMixture(MixtureEstimator):
         resume = self.warm_start and hasattr(self, "converged_")
         entered = self._enter(X, sample_weight)
         kept = entered.kept(relative=False)
-        check_components(self.n_components, len(kept.X))
+        K = self._most(len(kept.X))
         check_univariate(self.covariance_type, kept.X.shape[1])
         units = self._units(kept, family.scaling)
         own = priors.component_prior(
             kept,
             units,
             family,
-            self.n_components,
+            K,
             mean=self.mean_prior,
             mean_precision=self.mean_precision_prior,
             dof=self.degrees_of_freedom_prior,
             scale=self.covariance_prior,
         )
-        self._check_last(own) if resume else None
-        run, bounds, prior = self._optimize(entered, kept, units, own, resume)
+        if resume:
+            self._check_last(own, K)
+        run, bounds, prior = self._optimize(entered, kept, units, own, K, resume)
         self._leave(run, bounds, prior, own, units, entered)
 
     def _check_options(self) -> None:
@@ -293,6 +265,13 @@ class BayesianGaussianMixture(MixtureEstimator):
         self._check_weights()
         if not isinstance(self.prune, bool | np.bool_):
             raise ValueError(f"prune must be True or False, got {self.prune!r}.")
+
+    def _most(self, N: int) -> int:
+        """The most components for N points: not more than these, if some may be removed."""
+        if self.prune:
+            return min(self.n_components, N)
+        check_components(self.n_components, N)
+        return self.n_components
 
     def _check_weights(self) -> float:
         """The options of the weights; returns the discount."""
@@ -311,22 +290,28 @@ class BayesianGaussianMixture(MixtureEstimator):
         kept: Entered,
         units: Standardizer,
         own: priors.ComponentPrior,
+        K: int,
         resume: bool,
     ) -> tuple[Run, np.ndarray, vb.VBPrior]:
         """All restarts and their bounds; the standardised points are gone when it returns."""
         (N, D), dtype, family = kept.X.shape, kept.X.dtype, self._family
-        room = capacity(self.n_components, N)
-        threads = n_shards(N, D, self.n_components, family.axis_aligned)
+        room = capacity(K, N)
+        threads = n_shards(N, D, K, family.axis_aligned)
         config = vb.VBConfig(family, choose_form(D, family.axis_aligned), bool(self.prune))
         shards = standard_shards(kept.X, kept.weight, units, threads)
         with float_scope(dtype):
-            prior = self._core_prior(own, units, room, dtype)
-            begin = self._resume if resume else partial(self._begin, entered, kept)
-            states = begin(shards, units, prior, config, room)
+            prior = self._core_prior(own, units, K, room, dtype)
+            # shares their memory; a small array gets there sooner as an argument of each call
+            placed = shards if N <= FEW else jax.device_put(shards)
+            if resume:
+                states = self._resume(units, prior, config, room)
+            else:
+                start = self._start(entered, kept, shards, K)
+                states = self._begin(placed, start, prior, config, np.arange(room) < K)
             move = Pruning(prior, config, len(states.objective)) if self.prune else None
             run = vb.run(
                 states,
-                jax.device_put(shards),  # shares their memory
+                placed,
                 prior,
                 config,
                 max(self.tol, np.finfo(dtype).eps * kept.total * D),  # no finer than its rounding
@@ -336,7 +321,7 @@ class BayesianGaussianMixture(MixtureEstimator):
                 move,
                 EVERY if self.prune else vb.SPAN,
             )
-            bounds = vb.lower_bounds(run.state, shards, prior, config)
+            bounds = vb.lower_bounds(run.state, placed, prior, config)
         bounds = np.where(run.failed | np.isnan(bounds), -np.inf, bounds)
         if np.isneginf(bounds).all():
             raise ValueError(SINGULAR)
@@ -345,9 +330,9 @@ class BayesianGaussianMixture(MixtureEstimator):
     # --- where it begins
 
     def _core_prior(
-        self, own: priors.ComponentPrior, units: Standardizer, room: int, dtype: Any
+        self, own: priors.ComponentPrior, units: Standardizer, K: int, room: int, dtype: Any
     ) -> vb.VBPrior:
-        kind, K = self.weight_concentration_prior_type, self.n_components
+        kind = self.weight_concentration_prior_type
         weights, concentration = priors.weight_prior(
             kind, self.weight_concentration_prior, self._check_weights(), K
         )
@@ -360,25 +345,21 @@ class BayesianGaussianMixture(MixtureEstimator):
 
     def _begin(
         self,
-        entered: Entered,
-        kept: Entered,
         shards: list,
-        units: Standardizer,
+        start: np.ndarray,
         prior: vb.VBPrior,
         config: vb.VBConfig,
-        room: int,
+        present: np.ndarray,
     ) -> vb.VBState:
         """States [R, ...] from a start."""
-        start = self._start(entered, kept, shards)
         if start.ndim == 3:
-            start = np.pad(start, [(0, 0), (0, room - start.shape[1]), (0, 0)])
-        present = np.arange(room) < self.n_components
-        return vb.start_all(jax.device_put(shards), start, prior, config, present)
+            start = np.pad(start, [(0, 0), (0, len(present) - start.shape[1]), (0, 0)])
+        return vb.start_all(shards, start, prior, config, present)
 
-    def _check_last(self, own: priors.ComponentPrior) -> None:
+    def _check_last(self, own: priors.ComponentPrior, cap: int) -> None:
         components = self._fitted.posterior.components
         K, D = np.shape(self.means_)
-        cap, features = self.n_components, len(own.mean)
+        features = len(own.mean)
         fits = K <= cap if self.prune else K == cap
         if not fits or D != features or components.scale.shape[1:] != own.scale.shape:
             raise ValueError(
@@ -390,7 +371,6 @@ class BayesianGaussianMixture(MixtureEstimator):
 
     def _resume(
         self,
-        shards: list,
         units: Standardizer,
         prior: vb.VBPrior,
         config: vb.VBConfig,
@@ -472,28 +452,20 @@ class BayesianGaussianMixture(MixtureEstimator):
         dtype: Any,
     ) -> None:
         """Everything that is read off q, in the user's units."""
-        family, rows = self._family, np.flatnonzero(state.present)
-        weights, shown = _with_rest(state.posterior.weights, rows)
-        components = _with_prior(state.posterior.components, rows, own, units, family)
-        posterior = Hyperparameters(weights, components)
-        expected = to_user(jax.tree.map(lambda leaf: _rows(leaf, rows), state.mixture), units)
-        log_weights = np.asarray(weights.log_mean())[:-1]
-        log_weights = log_weights - logsumexp(log_weights[None])
+        self._fitted = fitted(state, own, units, self._family, objective)
+        posterior, _, log_weights, shown, alpha, concentration, _ = self._fitted
+        components = posterior.components
+        rows = np.flatnonzero(state.present)
+        scales = state.mixture.scales
+        scales = scales if len(scales) == 1 else scales[rows]
         self.n_components_ = len(rows)
-        self._publish(
-            Mixture(log_weights, *jax.tree.map(lambda leaf: _rows(leaf, rows), state.mixture)[1:]),
-            units,
-            dtype,
-        )
+        self._publish(Mixture(log_weights, state.mixture.means[rows], scales), units, dtype)
         self.weight_concentration_ = jax.tree.map(lambda leaf: leaf.astype(dtype), shown)
         self.mean_precision_ = components.mean_precision[:-1].astype(dtype)
         dof = components.dof.astype(dtype)
-        self.degrees_of_freedom_ = float(dof[0]) if family.pooled else dof[:-1]
-        self.weight_concentration_prior_ = float(state.concentration.mean())
-        self.weight_concentration_posterior_ = _distribution(state.concentration)
-        self._fitted = Fitted(
-            posterior, expected, self.weight_concentration_prior_, float(objective)
-        )
+        self.degrees_of_freedom_ = float(dof[0]) if self._family.pooled else dof[:-1]
+        self.weight_concentration_prior_ = alpha
+        self.weight_concentration_posterior_ = concentration
 
     def _left_out(self, total: float, prior: vb.VBPrior) -> float:
         """What scikit-learn's bound lacks, where its algorithm is ours; 0 elsewhere."""
@@ -526,14 +498,8 @@ class BayesianGaussianMixture(MixtureEstimator):
 
     def _log_density(self, X: np.ndarray) -> np.ndarray:
         """Log density of the posterior predictive."""
-        return evaluate_student(X, self._predictive(), self._family, logsumexp)[0]
-
-    def _predictive(self) -> StudentMixture:
-        """Student t of each component, and last of those that are not kept; user's units."""
-        with float_scope("float64"):
-            weights, components = self._fitted.posterior
-            mixture = predictive(weights.log_mean(), components, self._family)
-            return jax.tree.map(np.asarray, mixture)
+        mixture = predictive_of(self._fitted.posterior, self._family)
+        return evaluate_student(X, mixture, self._family, logsumexp)[0]
 
     def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Random points from the posterior predictive.
@@ -557,20 +523,10 @@ class BayesianGaussianMixture(MixtureEstimator):
         check_is_fitted(self)
         check_n_samples(n_samples)
         random_state = check_random_state(self.random_state)
-        mixture = self._predictive()
-        K, D = mixture.means.shape
-        weights = np.exp(mixture.log_weights)
-        labels = np.repeat(
-            np.arange(K), random_state.multinomial(n_samples, weights / weights.sum())
-        )
-        columns = D if self._family.axis_aligned and not self._family.isotropic else 1
-        dof = mixture.dof[labels][:, None]
-        chi_square = random_state.chisquare(dof, (n_samples, columns))
-        noise = random_state.standard_normal((n_samples, D)) / np.sqrt(chi_square / dof)
-        scales = np.broadcast_to(mixture.scales, (K, *mixture.scales.shape[1:]))[labels]
-        spread = scales * noise if scales.ndim == 2 else np.einsum("nij,nj->ni", scales, noise)
-        draws = (mixture.means[labels] + spread).astype(self.means_.dtype)
-        return draws, np.where(labels == K - 1, -1, labels)
+        mixture = predictive_of(self._fitted.posterior, self._family)
+        draws, labels = student_draws(random_state, mixture, n_samples, self._family)
+        beyond = labels == len(mixture.means) - 1
+        return draws.astype(self.means_.dtype), np.where(beyond, -1, labels)
 
     def posterior_sample(self, n_draws: int = 1, random_state: Any = None) -> Mixture:
         """Whole mixtures drawn from the variational posterior.
@@ -602,11 +558,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         check_number(n_draws, "n_draws", integer=True, low=1)
         source = self.random_state if random_state is None else random_state
         seed = check_random_state(source).randint(2**31)
-        room = 1 << (int(n_draws) - 1).bit_length()  # few sizes, few programs
-        with float_scope("float64"):
-            keys = jr.split(jr.key(seed), room)
-            drawn = _draw_all(keys, self._fitted.posterior, self._family)
-            return jax.tree.map(lambda leaf: np.asarray(leaf)[:n_draws], drawn)
+        return mixture_draws(seed, self._fitted.posterior, n_draws, self._family)
 
     def prior_n_clusters(self, n: int, max_clusters: int | None = None) -> np.ndarray:
         """What the prior says of the number of clusters among n points, before any is seen.
@@ -653,65 +605,3 @@ SINGULAR = (
     "Fitting the mixture failed because a covariance became singular. Try a larger "
     "covariance_prior or reg_covar, fewer components, or scale the input data."
 )
-
-
-@partial(jax.jit, static_argnames=("family",))
-def _draw_all(keys: Any, posterior: Hyperparameters, family: Covariance) -> Mixture:
-    def one(key: Any) -> Mixture:
-        mixture = draw(key, posterior, family)
-        K, D = mixture.means.shape
-        scales = jax.numpy.broadcast_to(full_scales(mixture.scales), (K, D, D))
-        return mixture._replace(scales=scales)
-
-    return jax.vmap(one)(keys)
-
-
-def _rows(leaf: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    return leaf if len(leaf) == 1 else leaf[rows]
-
-
-def _with_rest(weights: Any, rows: np.ndarray) -> tuple[Any, Any]:
-    """The weights of these components and of all others together; and as scikit-learn has them."""
-    if isinstance(weights, StickBreaking):
-        sticks = np.asarray(weights.sticks, np.float64)[rows]
-        shown = (sticks[:, 0], sticks[:, 1])
-        return StickBreaking(np.concatenate([sticks, [[1.0, 0.0]]])), shown
-    concentration = np.asarray(weights.concentration, np.float64)
-    rest = np.delete(concentration, rows).sum()
-    return Dirichlet(np.append(concentration[rows], rest)), concentration[rows]
-
-
-def _with_prior(
-    components: NormalInverseWishart,
-    rows: np.ndarray,
-    own: priors.ComponentPrior,
-    units: Standardizer,
-    family: Covariance,
-) -> NormalInverseWishart:
-    """The posterior of these components in the user's units, and after them the prior of one more.
-
-    A shared covariance is shared by that one, too.
-    """
-    found = jax.tree.map(lambda leaf: _rows(leaf, rows), components)
-    found = priors.change_units(found, units, family, to_core=False)
-    more = priors.spread(own, family, 1)
-    pairs = zip(found, more, (False, False, family.pooled, family.pooled), strict=True)
-    return NormalInverseWishart(
-        *(old if shared else np.concatenate([old, new]) for old, new, shared in pairs)
-    )
-
-
-def _distribution(concentration: Any) -> Any:
-    """The posterior of a learned concentration as SciPy has distributions; None of a fixed one."""
-    from scipy import stats
-
-    if isinstance(concentration, GammaConcentration):
-        return stats.gamma(float(concentration.shape), scale=1 / float(concentration.rate))
-    if isinstance(concentration, GridConcentration):
-        alpha = np.asarray(concentration.alpha, np.float64)
-        edges = np.sqrt(alpha[1:] * alpha[:-1])
-        ends = alpha[[0]] ** 2 / edges[:1], alpha[[-1]] ** 2 / edges[-1:]
-        probability = np.exp(np.asarray(concentration.log_probability, np.float64))
-        edges = np.concatenate([ends[0], edges, ends[1]])
-        return stats.rv_histogram((probability, edges), density=False)
-    return None

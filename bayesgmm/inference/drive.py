@@ -26,6 +26,7 @@ from bayesgmm.inference.loop import (
     Progress,
     active,
     begin,
+    cleared,
     record,
     run_until,
 )
@@ -129,7 +130,7 @@ def moments_of_starts(
 # --- an iteration, or a span of them --------------------------------------------------------------
 
 
-@partial(jax.jit, static_argnames=("maximize", "config"))
+@partial(jax.jit, static_argnames=("maximize", "config"), compiler_options=devices.WIDE)
 def _advance(
     progress: Progress,
     data: Data,
@@ -147,7 +148,7 @@ def _advance(
     return run_until(step, progress, limits, span)
 
 
-@partial(jax.jit, static_argnames=("form",))
+@partial(jax.jit, static_argnames=("form",), compiler_options=devices.WIDE)
 def _expect_all(mixtures: Mixture, data: Data, form: Form) -> Moments:
     return jax.vmap(lambda mixture: soft(data, mixture, form))(mixtures)
 
@@ -155,15 +156,37 @@ def _expect_all(mixtures: Mixture, data: Data, form: Form) -> Moments:
 @partial(jax.jit, static_argnames=("maximize", "config"))
 def _absorb(
     progress: Progress,
-    found: Moments,
+    parts: list[Moments],
+    i: Array,
     prior: Any,
     limits: Limits,
     maximize: Callable,
     config: Any,
 ) -> Progress:
-    """The second half of one iteration, after the shards' moments were added."""
+    """The second half of iteration i of a call: the shards' moments are added, and read."""
+    found = jax.tree.map(lambda *leaves: sum(leaves), *parts)
     once = partial(maximize, prior=prior, config=config)
-    return record(progress, jax.vmap(once)(progress.state, found), 0, limits)
+    return record(progress, jax.vmap(once)(progress.state, found), i, limits)
+
+
+def _advance_sharded(
+    progress: Progress,
+    shards: Sequence[Data],
+    prior: Any,
+    limits: Limits,
+    span: int,
+    maximize: Callable,
+    config: Any,
+) -> Progress:
+    """A span of iterations over several shards, each swept by its own thread."""
+    progress = jax.device_put(cleared(progress))
+    for i in range(span):
+        if not active(jax.tree.map(np.asarray, progress._replace(state=())), limits).any():
+            break
+        expect_shard = partial(_expect_all, progress.state.mixture, form=config.form)
+        parts = devices.each(expect_shard, shards, progress.objective.dtype)
+        progress = _absorb(progress, parts, np.int32(i), prior, limits, maximize, config)
+    return progress
 
 
 def moments(mixtures: Mixture, shards: Sequence[Data], form: Form) -> Moments:
@@ -190,13 +213,13 @@ def _call(
     prior: Any,
     maximize: Callable,
 ) -> Progress:
+    K = progress.state.mixture.means.shape[1]
+    span = min(most, iterations_a_call(shards, K, config.form))
     if len(shards) > 1:
-        found = moments(progress.state.mixture, shards, config.form)
-        progress = _absorb(progress, found, prior, limits, maximize, config)
+        progress = _advance_sharded(progress, shards, prior, limits, span, maximize, config)
     else:
-        K = progress.state.mixture.means.shape[1]
-        span = np.int32(min(most, iterations_a_call(shards, K, config.form)))
-        progress = _advance(progress, shards[0], prior, limits, span, maximize, config)
+        data, span = shards[0], np.int32(span)
+        progress = _advance(progress, data, prior, limits, span, maximize, config)
     return jax.tree.map(np.asarray, progress)
 
 

@@ -1,0 +1,164 @@
+"""What a variational fit leaves: a posterior in the user's units, and what is read off it."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+
+from bayesgmm.core.arrays import Standardizer, float_scope, full_scales
+from bayesgmm.core.concentration import GammaConcentration, GridConcentration
+from bayesgmm.core.conjugate import Hyperparameters, NormalInverseWishart, draw
+from bayesgmm.core.covariance import Covariance
+from bayesgmm.core.mixture import Mixture
+from bayesgmm.core.predictive import StudentMixture, predictive
+from bayesgmm.core.weights import Dirichlet, StickBreaking
+from bayesgmm.estimators.points import logsumexp, to_user
+from bayesgmm.estimators.priors import ComponentPrior, change_units, spread
+from bayesgmm.inference.vb import VBState
+
+
+class Fitted(NamedTuple):
+    """The posterior of a fit, NumPy arrays in float64 and the user's units.
+
+    Attributes
+    ----------
+    posterior : core.Hyperparameters
+        Of the components that are kept, and after them of one that stands for all others: it has
+        the weight that they leave, and the prior for its parameters.
+    expected : core.Mixture
+        Its log joint is the expected one; kept components only.
+    log_weights : [K]
+        Of the expected weights, made to sum to one.
+    shown : tuple of ndarray, or ndarray
+        `weight_concentration_`.
+    alpha : float
+        Expected concentration.
+    concentration : frozen SciPy distribution, or None
+    objective : float
+        Of the last step.
+    """
+
+    posterior: Hyperparameters
+    expected: Mixture
+    log_weights: np.ndarray
+    shown: Any
+    alpha: float
+    concentration: Any
+    objective: float
+
+
+def fitted(
+    state: VBState, own: ComponentPrior, units: Standardizer, family: Covariance, objective: float
+) -> Fitted:
+    """What the state of one run leaves, within a float scope of float64."""
+    rows = np.flatnonzero(state.present)
+    weights, shown = _with_rest(state.posterior.weights, rows)
+    components = _with_prior(state.posterior.components, rows, own, units, family)
+    expected = to_user(jax.tree.map(lambda leaf: _rows(leaf, rows), state.mixture), units)
+    log_weights = np.asarray(weights.log_mean())[:-1]
+    return Fitted(
+        Hyperparameters(weights, components),
+        expected,
+        log_weights - logsumexp(log_weights[None]),
+        shown,
+        float(state.concentration.mean()),
+        _distribution(state.concentration),
+        float(objective),
+    )
+
+
+def predictive_of(posterior: Hyperparameters, family: Covariance) -> StudentMixture:
+    """Student t of each component, and last of those that are not kept."""
+    with float_scope("float64"):
+        weights, components = posterior
+        mixture = predictive(weights.log_mean(), components, family)
+        return jax.tree.map(np.asarray, mixture)
+
+
+def student_draws(
+    random_state: np.random.RandomState, mixture: StudentMixture, n: int, family: Covariance
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points [n, D], ordered by component, and their components [n]."""
+    K, D = mixture.means.shape
+    weights = np.exp(mixture.log_weights)
+    labels = np.repeat(np.arange(K), random_state.multinomial(n, weights / weights.sum()))
+    columns = D if family.axis_aligned and not family.isotropic else 1
+    dof = mixture.dof[labels][:, None]
+    chi_square = random_state.chisquare(dof, (n, columns))
+    noise = random_state.standard_normal((n, D)) / np.sqrt(chi_square / dof)
+    scales = np.broadcast_to(mixture.scales, (K, *mixture.scales.shape[1:]))[labels]
+    shift = scales * noise if scales.ndim == 2 else np.einsum("nij,nj->ni", scales, noise)
+    return mixture.means[labels] + shift, labels
+
+
+def mixture_draws(seed: int, posterior: Hyperparameters, n: int, family: Covariance) -> Mixture:
+    """Draws of whole mixtures [n, ...], scales as matrices."""
+    room = 1 << (int(n) - 1).bit_length()  # few sizes, few programs
+    with float_scope("float64"):
+        drawn = _draw_all(jr.split(jr.key(seed), room), posterior, family)
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[:n], drawn)
+
+
+@partial(jax.jit, static_argnames=("family",))
+def _draw_all(keys: Any, posterior: Hyperparameters, family: Covariance) -> Mixture:
+    def one(key: Any) -> Mixture:
+        mixture = draw(key, posterior, family)
+        K, D = mixture.means.shape
+        scales = jnp.broadcast_to(full_scales(mixture.scales), (K, D, D))
+        return mixture._replace(scales=scales)
+
+    return jax.vmap(one)(keys)
+
+
+def _rows(leaf: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    return leaf if len(leaf) == 1 else leaf[rows]
+
+
+def _with_rest(weights: Any, rows: np.ndarray) -> tuple[Any, Any]:
+    """The weights of these components and of all others together; and as scikit-learn has them."""
+    if isinstance(weights, StickBreaking):
+        sticks = np.asarray(weights.sticks, np.float64)[rows]
+        shown = (sticks[:, 0], sticks[:, 1])
+        return StickBreaking(np.concatenate([sticks, [[1.0, 0.0]]])), shown
+    concentration = np.asarray(weights.concentration, np.float64)
+    rest = np.delete(concentration, rows).sum()
+    return Dirichlet(np.append(concentration[rows], rest)), concentration[rows]
+
+
+def _with_prior(
+    components: NormalInverseWishart,
+    rows: np.ndarray,
+    own: ComponentPrior,
+    units: Standardizer,
+    family: Covariance,
+) -> NormalInverseWishart:
+    """The posterior of these components in the user's units, and after them the prior of one more.
+
+    A shared covariance is shared by that one, too.
+    """
+    found = jax.tree.map(lambda leaf: _rows(leaf, rows), components)
+    found = change_units(found, units, family, to_core=False)
+    more = spread(own, family, 1)
+    pairs = zip(found, more, (False, False, family.pooled, family.pooled), strict=True)
+    return NormalInverseWishart(
+        *(old if shared else np.concatenate([old, new]) for old, new, shared in pairs)
+    )
+
+
+def _distribution(concentration: Any) -> Any:
+    """The posterior of a learned concentration as SciPy has distributions; None of a fixed one."""
+    from scipy import stats
+
+    if isinstance(concentration, GammaConcentration):
+        return stats.gamma(float(concentration.shape), scale=1 / float(concentration.rate))
+    if isinstance(concentration, GridConcentration):
+        alpha = np.asarray(concentration.alpha, np.float64)
+        edges = np.sqrt(alpha[1:] * alpha[:-1])
+        ends = alpha[[0]] ** 2 / edges[:1], alpha[[-1]] ** 2 / edges[-1:]
+        probability = np.exp(np.asarray(concentration.log_probability, np.float64))
+        edges = np.concatenate([ends[0], edges, ends[1]])
+        return stats.rv_histogram((probability, edges), density=False)
+    return None
