@@ -309,6 +309,7 @@ class BayesianGaussianMixture(MixtureEstimator):
                 start = self._start(entered, kept, shards, K)
                 states = self._begin(placed, start, prior, config, np.arange(room) < K)
             move = Pruning(prior, config, len(states.objective)) if self.prune else None
+            states = states if move is None else move.first(states)
             run = vb.run(
                 states,
                 placed,

@@ -19,17 +19,18 @@ from bayesgmm.inference.vb import VBConfig, VBPrior, VBState, learn, read
 EMPTY = 1.0
 """A component that expects fewer points than this may be removed."""
 
-EVERY = 5
-"""Iterations between two attempts at that."""
+EVERY = 3
+"""Iterations between two looks at the components."""
 
 
 class Pruning:
-    """A move of `drive.run`: runs try to do without their empty components.
+    """A move of `drive.run`: runs do without their empty components where the bound allows it.
 
-    They try every `EVERY` iterations, while the bound still rises by more than such a component is
-    worth, and where they stand still: without all that expect fewer than `EMPTY` points, without
-    all of these but the largest, without the smallest. An attempt is an iteration, and is taken
-    where the bound is not below the last one.
+    A component that expects n points is worth about n nats to the bound, or less. While the bound
+    rises by more than that in an iteration, those components are left out that it can afford;
+    where a run stands still it tries to do without all that expect fewer than `EMPTY` points,
+    without all of these but the largest, without the smallest. An attempt is an iteration, and
+    is taken where the bound is not below the last one.
 
     Parameters
     ----------
@@ -40,27 +41,39 @@ class Pruning:
 
     def __init__(self, prior: VBPrior, config: VBConfig, R: int):
         self.prior, self.config = prior, config
-        self.tried = np.zeros(R, int)  # the iteration at which each run last did
+        self.last = np.full(R, -np.inf)  # bound of each run when it was last seen
+        self.tried = np.zeros(R, int)  # iteration of its last attempt where it stood still
 
     def __call__(self, progress: Progress, iterate: Callable) -> Progress:
         """The progress to go on from."""
-        since = progress.n_iter - self.tried
-        due = (progress.status == CONVERGED) & (since > 0)
-        due |= (progress.status == RUNNING) & (since >= EVERY)
-        self.tried[due] = progress.n_iter[due]
+        gain = np.where(np.isfinite(self.last), progress.objective - self.last, 0.0) / EVERY
+        still = (progress.status == CONVERGED) & (progress.n_iter > self.tried)
+        rising = progress.status == RUNNING
+        self.tried[still] = progress.n_iter[still]
         progress = progress._replace(history=np.full_like(progress.history, np.nan))
+        progress, _ = self._attempt(progress, partial(_affordable, gain=gain), rising, iterate)
         for candidates in ATTEMPTS:
-            leaving = candidates(_counts(progress.state, self.prior)) & due[:, None]
-            if leaving.any():
-                progress, gained = self._attempt(progress, leaving, iterate)
-                due = due & ~gained
+            progress, gained = self._attempt(progress, candidates, still, iterate)
+            still = still & ~gained
+        self.last = progress.objective
         return progress
 
+    def first(self, states: VBState) -> VBState:
+        """States R that have taken no step, without the components that start with no point."""
+        leaving = _all_empty(_counts(states, self.prior))
+        if not leaving.any():
+            return states
+        present = states.present & ~leaving
+        return jax.tree.map(np.asarray, without(states, present, self.prior, self.config))
+
     def _attempt(
-        self, progress: Progress, leaving: np.ndarray, iterate: Callable
+        self, progress: Progress, candidates: Callable, runs: np.ndarray, iterate: Callable
     ) -> tuple[Progress, np.ndarray]:
-        """One iteration without the components `leaving` [R, K], and which runs took it [R]."""
+        """One iteration of `runs` [R] without the candidates, and which of them took it [R]."""
+        leaving = candidates(_counts(progress.state, self.prior)) & runs[:, None]
         trying = leaving.any(1)
+        if not trying.any():
+            return progress, trying
         present = progress.state.present & ~leaving
         states = without(progress.state, present, self.prior, self.config)
         status = np.where(trying, np.int32(RUNNING), np.int32(FAILED))  # the others stand aside
@@ -120,6 +133,15 @@ def _counts(state: VBState, prior: VBPrior) -> np.ndarray:
 def _all_empty(counts: np.ndarray) -> np.ndarray:
     largest = np.where(np.isfinite(counts), counts, -1).argmax(1)
     return (counts < EMPTY) & (np.arange(counts.shape[1]) != largest[:, None])
+
+
+def _affordable(counts: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    """The emptiest, as long as they expect fewer points together than `gain` [R]."""
+    order = np.argsort(counts, axis=1)
+    running = np.take_along_axis(counts, order, axis=1).cumsum(1)
+    within = np.zeros(counts.shape, bool)
+    np.put_along_axis(within, order, running < gain[:, None], axis=1)
+    return within & _all_empty(counts)
 
 
 def _nearly_all_empty(counts: np.ndarray) -> np.ndarray:

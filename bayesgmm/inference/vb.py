@@ -170,7 +170,7 @@ def _updated(
     """The state made of moments; its objective lacks the entropy of the responsibilities."""
     if config.by_size:
         order = jnp.argsort(jnp.where(present, -found.counts, 1.0))
-        about, present = about[order], present[order]
+        about, present = about[order], jnp.asarray(present)[order]
         sums = (leaf[order] for leaf in (found.counts, found.first, found.second))
         found = Moments(*sums, found.evidence)
     weights = prior.weights.given(concentration.mean(), present)
