@@ -139,6 +139,22 @@ def first_state(
     return state._replace(objective=-jnp.inf + jnp.zeros_like(found.evidence))
 
 
+def from_moments(
+    found: Moments,
+    about: Array,
+    concentration: Any,
+    present: Array,
+    prior: VBPrior,
+    config: VBConfig,
+) -> VBState:
+    """The update from moments about `about`, whose `evidence` holds the entropy of what made them.
+
+    The objective is the bound at those responsibilities.
+    """
+    state = _updated(found, about, concentration, present, prior, config)
+    return state._replace(objective=found.evidence + state.objective)
+
+
 def expect(state: VBState, data: Data, config: VBConfig) -> Moments:
     """Moments under q(z), with the sum of the log normalisers; those of two shards add."""
     return soft(data, state.mixture, config.form)
