@@ -125,7 +125,7 @@ def maximize(mixture: Mixture, found: Moments, objective: Objective, config: EMC
     """The mode of the posterior given moments that `mixture` made."""
     about = reference(mixture, config.form)
     posterior = update(objective.prior, found, about, config.family)
-    new = mode(posterior, config.family, objective.ridge)
+    new = mode(posterior, config.family, objective.ridge, mixture.scales)
     condition = jnp.maximum(kappa(mixture), kappa(new))
     return EMState(new, found.evidence / found.counts.sum(), condition)
 
