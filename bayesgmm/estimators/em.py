@@ -37,6 +37,7 @@ from bayesgmm.estimators.points import (
     without_room,
 )
 from bayesgmm.inference import em
+from bayesgmm.inference.drive import Run
 
 
 class GaussianMixture(MixtureEstimator):
@@ -224,7 +225,7 @@ class GaussianMixture(MixtureEstimator):
         threads: int,
         start: Callable,
         previous: float,
-    ) -> tuple[em.Run, int]:
+    ) -> tuple[Run, int]:
         """All restarts and the best of them; the standardised points are gone when it returns."""
         (N, D), dtype = kept.X.shape, kept.X.dtype
         config = em.EMConfig(family, choose_form(D, family.axis_aligned))
@@ -330,7 +331,7 @@ class GaussianMixture(MixtureEstimator):
 
     # --- where it ends
 
-    def _leave(self, run: em.Run, best: int, units: Standardizer, entered: Entered) -> None:
+    def _leave(self, run: Run, best: int, units: Standardizer, entered: Entered) -> None:
         dtype = entered.X.dtype
         mixture = jax.tree.map(lambda leaf: leaf[best], run.mixture)
         self._publish(without_room(mixture, self.n_components), units, dtype)

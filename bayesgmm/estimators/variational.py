@@ -304,7 +304,8 @@ class BayesianGaussianMixture(MixtureEstimator):
             # shares their memory; a small array gets there sooner as an argument of each call
             placed = shards if N <= FEW else jax.device_put(shards)
             if resume:
-                states = self._resume(units, prior, config, room)
+                last = self._fitted.objective + kept.total * units.log_volume
+                states = self._resume(units, prior, config, room, last)
             else:
                 start = self._start(entered, kept, shards, K)
                 states = self._begin(placed, start, prior, config, np.arange(room) < K)
@@ -317,7 +318,6 @@ class BayesianGaussianMixture(MixtureEstimator):
                 config,
                 max(self.tol, np.finfo(dtype).eps * kept.total * D),  # no finer than its rounding
                 self.max_iter,
-                self._fitted.objective + kept.total * units.log_volume if resume else -np.inf,
                 partial(print_progress, self),
                 move,
                 EVERY if self.prune else vb.SPAN,
@@ -376,6 +376,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         prior: vb.VBPrior,
         config: vb.VBConfig,
         room: int,
+        objective: float,
     ) -> vb.VBState:
         """The last fit, in the units of this one."""
         K, dtype = len(self.means_), prior.ridge.dtype
@@ -394,7 +395,8 @@ class BayesianGaussianMixture(MixtureEstimator):
             posterior=Hyperparameters(None, components),
             concentration=Fixed(np.full(1, self._fitted.alpha, dtype)),
             present=None,
-            objective=np.full(1, -np.inf, dtype),
+            objective=np.full(1, objective, dtype),
+            remaining=np.full(1, np.inf, dtype),
             kappa=np.zeros(1, dtype),
         )
         present = (np.arange(room) < K)[None]

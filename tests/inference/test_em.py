@@ -24,7 +24,7 @@ from bayesgmm.core import (
     kappa,
 )
 from bayesgmm.core.forms import kappa_limit
-from bayesgmm.inference import em
+from bayesgmm.inference import drive, em
 from bayesgmm.inference.loop import CONVERGED, FAILED, SPAN
 from tests.conftest import assert_close, matrices, random_mixture
 
@@ -327,8 +327,7 @@ def test_a_run_is_taken_up_where_it_stood():
 
 
 def test_iterations_a_call_fit_half_a_second():
-    config = config_of("full")
-    size = partial(em.iterations_a_call, K=K, config=config)
+    size = partial(drive.iterations_a_call, K=K, form=config_of("full").form)
     assert size([data_of(some_points()[0])]) == SPAN
     counts = [size([Data(np.empty((D, 10**power)), None)]) for power in range(3, 9)]
     assert counts == sorted(counts, reverse=True) and counts[-1] == 1
@@ -497,7 +496,7 @@ def test_one_batch_of_lapack_at_a_time():
     """Two that wait for each other in XLA's pool of two threads would wait for ever."""
     points = np.random.default_rng(0).normal(size=(64, 5))
     mixture = random_mixture(0, K, 5, "full")
-    state = em.EMState(mixture, np.float64(0.0), np.float64(0.0))
+    state = em.EMState(mixture, *np.zeros(5))
     objective = em.Objective(flat_prior(FAMILIES["full"], K, 5), np.zeros(5))
     step = jax.jit(partial(em.step, config=config_of("full")))
     program = step.lower(state, data_of(points), objective).compile().as_text()
