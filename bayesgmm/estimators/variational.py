@@ -24,7 +24,8 @@ from bayesgmm.estimators.checks import (
     lookup,
     warn_not_converged,
 )
-from bayesgmm.estimators.fitted import fitted, mixture_draws, predictive_of, student_draws
+from bayesgmm.estimators.em import GaussianMixture
+from bayesgmm.estimators.fitted import fitted, mixture_draws, student_draws
 from bayesgmm.estimators.points import (
     FEW,
     capacity,
@@ -161,6 +162,8 @@ class BayesianGaussianMixture(MixtureEstimator):
     >>> model.n_components_, model.weights_.round(1)
     (2, array([0.6, 0.4]))
     """
+
+    _plug_in = GaussianMixture
 
     def __init__(
         self,
@@ -456,7 +459,7 @@ class BayesianGaussianMixture(MixtureEstimator):
     ) -> None:
         """Everything that is read off q, in the user's units."""
         self._fitted = fitted(state, own, units, self._family, objective)
-        posterior, _, log_weights, shown, alpha, concentration, _ = self._fitted
+        posterior, _, _, log_weights, shown, alpha, concentration, _ = self._fitted
         components = posterior.components
         rows = np.flatnonzero(state.present)
         scales = state.mixture.scales
@@ -501,8 +504,7 @@ class BayesianGaussianMixture(MixtureEstimator):
 
     def _log_density(self, X: np.ndarray) -> np.ndarray:
         """Log density of the posterior predictive."""
-        mixture = predictive_of(self._fitted.posterior, self._family)
-        return evaluate_student(X, mixture, self._family, logsumexp)[0]
+        return evaluate_student(X, self._fitted.predictive, self._family, logsumexp)[0]
 
     def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Random points from the posterior predictive.
@@ -526,7 +528,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         check_is_fitted(self)
         check_n_samples(n_samples)
         random_state = check_random_state(self.random_state)
-        mixture = predictive_of(self._fitted.posterior, self._family)
+        mixture = self._fitted.predictive
         draws, labels = student_draws(random_state, mixture, n_samples, self._family)
         beyond = labels == len(mixture.means) - 1
         return draws.astype(self.means_.dtype), np.where(beyond, -1, labels)
