@@ -24,14 +24,14 @@ from threadpoolctl import threadpool_limits
 from bayesgmm import GaussianMixture
 
 CASES = [  # N, D, K, covariance type, more iterations in the long fit, target over scikit-learn
-    (100_000, 2, 10, "full", 10, 25),
+    (100_000, 2, 10, "full", 60, 25),
     (100_000, 10, 20, "full", 5, 25),
     (1_000_000, 10, 10, "full", 2, 18),
-    (10_000, 10, 10, "full", 40, 8),
+    (10_000, 10, 10, "full", 120, 8),
     (100_000, 50, 10, "full", 2, 6),
     (20_000, 100, 10, "full", 3, 3),
-    (100_000, 2, 10, "diag", 10, 9),
-    (100_000, 10, 10, "diag", 10, 9),
+    (100_000, 2, 10, "diag", 60, 9),
+    (100_000, 10, 10, "diag", 40, 9),
 ]
 ROUNDS = 3
 

@@ -1,10 +1,29 @@
 """What the tests share: double precision, one comparison, mixtures to try things on."""
 
+import gc
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
 
 from bayesgmm.core import Mixture
+
+MAPS = Path("/proc/self/maps")
+MOST_MAPS = 30_000
+"""About half of what Linux lets a process have by default (vm.max_map_count)."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def room_for_programs():
+    """Programs are let go before their pieces of memory are too many for another to compile.
+
+    A program holds hundreds of mappings, and this process compiles more of them than any other.
+    """
+    yield
+    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture

@@ -191,10 +191,9 @@ def cholesky(matrix: Array) -> Array:
 def inverse_lower(factor: Array) -> Array:
     """Inverses of lower triangular factors [..., D, D]."""
     D = factor.shape[-1]
-    eye = jnp.eye(D, dtype=factor.dtype)
     if D > UNROLLED:
-        eyes = jnp.broadcast_to(eye, factor.shape)
-        return jax.lax.linalg.triangular_solve(factor, eyes, left_side=True, lower=True)
+        return _inverse_by_halves(factor)
+    eye = jnp.eye(D, dtype=factor.dtype)
     rows: list[Array] = []  # forward substitution, row by row
     for i in range(D):
         row = jnp.broadcast_to(eye[i], factor.shape[:-1])
@@ -202,6 +201,30 @@ def inverse_lower(factor: Array) -> Array:
             row = row - factor[..., i, j, None] * above
         rows.append(row / factor[..., i, i, None])
     return jnp.stack(rows, axis=-2)
+
+
+def _inverse_by_halves(factor: Array) -> Array:
+    """Inverses of lower triangular [..., D, D], from blocks of 1, 2, 4... rows.
+
+    That of [[A, 0], [B, C]] is [[A^-1, 0], [-C^-1 B A^-1, C^-1]]: products of matrices only.
+    A batch of LAPACK's triangular solves waits inside XLA's pool of threads for its parts, and in
+    jaxlib before 0.11.2 as many batches at a time as the pool has threads wait for ever.
+    """
+    D, batch = factor.shape[-1], factor.shape[:-2]
+    size = 1 << (D - 1).bit_length()
+    room = jnp.zeros((*batch, size, size), factor.dtype)
+    padded = room.at[..., :D, :D].set(factor)
+    ends = jnp.concatenate([diagonal(factor), jnp.ones((*batch, size - D), factor.dtype)], axis=-1)
+    found, side = (1.0 / ends)[..., None, None], 1  # [..., blocks, side, side]
+    while side < size:
+        n = size // (2 * side)
+        blocks = jnp.diagonal(padded.reshape(*batch, n, 2 * side, n, 2 * side), axis1=-4, axis2=-2)
+        below = jnp.moveaxis(blocks, -1, -3)[..., side:, :side]
+        upper, lower = found[..., ::2, :, :], found[..., 1::2, :, :]
+        top = jnp.concatenate([upper, jnp.zeros_like(upper)], axis=-1)
+        bottom = jnp.concatenate([-(lower @ below @ upper), lower], axis=-1)
+        found, side = jnp.concatenate([top, bottom], axis=-2), 2 * side
+    return found[..., 0, :D, :D]
 
 
 def inverse_scales(scales: Array) -> Array:

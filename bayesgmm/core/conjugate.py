@@ -12,8 +12,14 @@ family          p   ``scale``      prior
 full            D   [K, D, D]      inverse Wishart per component
 tied            D   [1, D, D]      one inverse Wishart
 diagonal        1   [K, D]         inverse Gamma (dof / 2, scale / 2) per column
+EEI             1   [1, D]         the same, one for all components
 isotropic       1   [K, 1]         one inverse Gamma per component, D n_k terms
+EII             1   [1, 1]         one inverse Gamma, D N terms
 =============  ===  =============  ================================================
+
+The other families have no conjugate prior. Theirs is that of "full", or of "diagonal" if they are
+axis-aligned, restricted to the family: of their posterior only the mode is known
+(`core.families.estimate`).
 
 References
 ----------
@@ -39,6 +45,7 @@ from bayesgmm.core.arrays import (
     symmetric,
 )
 from bayesgmm.core.covariance import Covariance
+from bayesgmm.core.families import estimate
 from bayesgmm.core.mixture import LOG_2PI, Mixture
 from bayesgmm.core.sweep import Moments
 from bayesgmm.core.weights import Dirichlet
@@ -155,58 +162,69 @@ def _outer_diagonal(vector: Array, weight: Array) -> Array:
 # --- the readings -------------------------------------------------------------------------------
 
 
-def mode(posterior: Hyperparameters, family: Covariance, ridge: Array | float = 0.0) -> Mixture:
+def mode(
+    posterior: Hyperparameters,
+    family: Covariance,
+    ridge: Array | float = 0.0,
+    previous: Array | None = None,
+) -> Mixture:
     """The joint mode of weights, means and covariances: one EM step's mixture.
+
+    Under a family that is not conjugate the density of its covariances is the inverse Wishart of
+    each component (or the inverse Gammas of its columns) restricted to the family.
 
     Parameters
     ----------
     posterior : Hyperparameters
     family : Covariance
     ridge : [D] or float, default 0
-        Added to the diagonal of each covariance.
+        Added to the diagonal of each covariance, before the family's constraint: by its mean
+        where all variances are one.
+    previous : [K, D, D] or [K, D], optional
+        Scales of the last mixture, from which the families that are iterated start.
 
     Returns
     -------
     Mixture
         Scales are NaN where a covariance is singular. A component without points (or without
-        prior) is absent, and has the ridge, or else the unit, for its covariance.
+        prior) is absent: it has no part in what the family shares, and its own scatter is that of
+        the ridge, or else of the unit.
     """
     components = posterior.components
     K, D = components.mean.shape
     shared, columns = family.n_shared(K, D)
     divisor = components.dof + _dimension(family, D) + 1.0 + shared * columns
-    empty = divisor <= 0
-    covariance = components.scale / _over(jnp.where(empty, 1.0, divisor), components.scale)
     log_weights = posterior.weights.mode()
-    fill = jnp.where(jnp.asarray(ridge) > 0, 0.0, 1.0)
-    absent = empty if family.pooled else empty | jnp.isneginf(log_weights)
+    absent = divisor <= 0 if family.pooled else (divisor <= 0) | jnp.isneginf(log_weights)
+    divisor = jnp.where(absent, 1.0, divisor)
+    ridge = jnp.broadcast_to(jnp.asarray(ridge, divisor.dtype), (D,))
+    unit = _spread(jnp.where(ridge > 0, ridge, 1.0), family)
+    scatter = components.scale + _over(divisor, components.scale) * _spread(ridge, family)
+    scatter = jnp.where(_over(absent, scatter), unit, scatter)
+    scales = estimate(scatter, divisor, ~absent, family, previous)
     if family.axis_aligned:
-        covariance = jnp.broadcast_to(covariance, (covariance.shape[0], D))
-        variance = jnp.where(absent[:, None], fill, covariance) + ridge
-        scales = jnp.broadcast_to(_root(variance), (K, D))
-    else:
-        eye = jnp.eye(D, dtype=covariance.dtype)
-        covariance = jnp.where(absent[:, None, None], fill * eye, covariance) + ridge * eye
-        scales = _factor(covariance)
+        scales = jnp.broadcast_to(scales, (K, D))
     return Mixture(log_weights, components.mean, scales)
+
+
+def _spread(variance: Array, family: Covariance) -> Array:
+    """Variances [D] of the columns as one entry of the scatter of a family."""
+    if family.axis_aligned:
+        return variance.mean(keepdims=True) if family.isotropic else variance
+    return jnp.diag(variance)
 
 
 def _over(divisor: Array, scale: Array) -> Array:
     return divisor.reshape(-1, *(1,) * (scale.ndim - 1))
 
 
-def _root(variance: Array) -> Array:
-    """Square root, NaN where there is no spread: a collapsed component is an error, not a peak."""
-    return jnp.sqrt(jnp.where(variance > 0, variance, jnp.nan))
-
-
-def _factor(covariance: Array) -> Array:
-    """Cholesky factors, NaN where a pivot is rounding error: flat in some direction."""
-    factor = cholesky(covariance)
-    D = covariance.shape[-1]
-    smallest = 4 * D * jnp.finfo(covariance.dtype).eps * diagonal(covariance)
-    sound = (jnp.square(diagonal(factor)) > smallest).all(-1)
-    return jnp.where(sound[..., None, None], factor, jnp.nan)
+def _only_conjugate(family: Covariance) -> None:
+    if not family.conjugate:
+        letters = family.volume + family.shape + family.orientation
+        raise ValueError(
+            "family must be one with a conjugate prior (EII, VII, EEI, VVI, EEE or VVV) to be "
+            f"averaged over or drawn from, got {letters}: it has only a mode (core.mode)."
+        )
 
 
 def expectation(posterior: Hyperparameters, family: Covariance) -> Mixture:
@@ -233,6 +251,7 @@ def expectation(posterior: Hyperparameters, family: Covariance) -> Mixture:
 
 def expected_log_det_precision(components: NormalInverseWishart, family: Covariance) -> Array:
     """E log det of the precision of each component, [K] (or [1] if pooled)."""
+    _only_conjugate(family)
     D = components.mean.shape[1]
     p = _dimension(family, D)
     half = 0.5 * (components.dof[:, None] - jnp.arange(p))
@@ -249,6 +268,7 @@ def draw(key: Key, posterior: Hyperparameters, family: Covariance) -> Mixture:
     The inverse Wishart by a Bartlett factor A, upper triangular so that the Cholesky factor
     L A^-T of Sigma, with scale = L L', comes out lower triangular without another factorization.
     """
+    _only_conjugate(family)
     key_weights, key_scales, key_means = jr.split(key, 3)
     mean, precision = posterior.components[:2]
     scales = _draw_scales(key_scales, posterior.components, family)
@@ -283,6 +303,7 @@ def _draw_scales(key: Key, components: NormalInverseWishart, family: Covariance)
 
 def log_normalizer(components: NormalInverseWishart, family: Covariance) -> Array:
     """Log normalisers of the inverse Wishart densities, summed over columns. [K] (or [1])."""
+    _only_conjugate(family)
     D = components.mean.shape[1]
     p = _dimension(family, D)
     half = 0.5 * components.dof

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -28,8 +28,8 @@ class Covariance:
     Examples
     --------
     >>> from bayesgmm.core import FAMILIES
-    >>> FAMILIES["full"].n_parameters(K=3, D=2), FAMILIES["tied"].n_parameters(K=3, D=2)
-    (9, 3)
+    >>> FAMILIES["full"].n_parameters(K=3, D=2), FAMILIES["VEV"].n_parameters(K=3, D=2)
+    (9, 7)
     """
 
     volume: Letter
@@ -50,6 +50,14 @@ class Covariance:
     def pooled(self) -> bool:
         """Whether all components share one covariance, and so one scatter."""
         return "V" not in (self.volume, self.shape, self.orientation)
+
+    @property
+    def conjugate(self) -> bool:
+        """Whether scatter over a divisor is the estimate: all is shared, or nothing is.
+
+        Then, and only then, an inverse Wishart (or inverse Gamma) prior is conjugate.
+        """
+        return len({self.volume, self.shape, self.orientation} - {"I"}) == 1
 
     @property
     def scaling(self) -> str:
@@ -82,18 +90,34 @@ class Covariance:
         return scatter.sum(0, keepdims=True) if self.pooled else scatter
 
     def nearest(self, matrices: np.ndarray) -> np.ndarray:
-        """Matrices [K, D, D] with what the family shares averaged: themselves if they are of it."""
-        if self.pooled:
-            matrices = np.broadcast_to(matrices.mean(0), matrices.shape)
-        if not self.axis_aligned:
-            return matrices
+        """Matrices [K, D, D] with what the family shares averaged: themselves if they are of it.
+
+        Parameters
+        ----------
+        matrices : ndarray [K, D, D]
+            Symmetric, positive definite.
+
+        Returns
+        -------
+        ndarray [K, D, D]
+        """
         eye = np.eye(matrices.shape[-1])
+        if self.axis_aligned:
+            matrices = matrices * eye
         if self.isotropic:
-            return np.trace(matrices, axis1=1, axis2=2)[:, None, None] * eye / len(eye)
-        return matrices * eye
+            matrices = np.trace(matrices, axis1=1, axis2=2)[:, None, None] * eye / len(eye)
+        if self.conjugate:
+            return np.broadcast_to(matrices.mean(0), matrices.shape) if self.pooled else matrices
+        volume = _volumes(matrices)
+        forms = AVERAGES[self.shape + self.orientation](matrices / volume)
+        return forms / _volumes(forms) * (volume.mean() if self.volume == "E" else volume)
 
     def words(self) -> str:
         """What its matrices are, in words."""
+        if not self.conjugate:
+            said = {"E": "equal", "V": "variable", "I": "axis-aligned"}
+            volume, shape, turn = said[self.volume], said[self.shape], said[self.orientation]
+            return f"{volume} volume, {shape} shape, {turn} orientation"
         kind = "a multiple of the identity" if self.isotropic else "diagonal"
         kind = kind if self.axis_aligned else "any"
         return f"{kind}, {'one for all components' if self.pooled else 'one a component'}"
@@ -103,25 +127,56 @@ class Covariance:
         return (K if self.pooled else 1), (D if self.isotropic else 1)
 
 
-# The families whose every covariance has a conjugate prior of its own: full, diagonal or isotropic,
-# by component or shared.
-VVV = Covariance("V", "V", "V")
-EEE = Covariance("E", "E", "E")
-VVI = Covariance("V", "V", "I")
-VII = Covariance("V", "I", "I")
-EII = Covariance("E", "I", "I")
+def _volumes(matrices: np.ndarray) -> np.ndarray:
+    return np.exp(np.linalg.slogdet(matrices)[1] / matrices.shape[-1])[:, None, None]
+
+
+def blend(matrices: Any) -> Any:
+    """A combination [D, D] of matrices [K, D, D] that has the axes common to all, if they have any.
+
+    The factors are irrational multiples of each other, so that axes which differ in a single
+    matrix differ in the combination.
+    """
+    K, D = matrices.shape[0], matrices.shape[-1]
+    factors = (1.0 + np.arange(1, K + 1) * GOLDEN % 1.0).astype(matrices.dtype)
+    sizes = matrices.trace(axis1=1, axis2=2)
+    return ((factors / sizes)[:, None, None] * matrices).sum(0) / D
+
+
+GOLDEN = (5**0.5 - 1) / 2
+
+
+def _one_spectrum(forms: np.ndarray) -> np.ndarray:
+    values, axes = np.linalg.eigh(forms)
+    return (axes * values.mean(0)) @ np.swapaxes(axes, 1, 2)
+
+
+def _one_set_of_axes(forms: np.ndarray) -> np.ndarray:
+    axes = np.linalg.eigh(blend(forms))[1]
+    return (axes * np.einsum("ji,kjl,li->ki", axes, forms, axes)[:, None, :]) @ axes.T
+
+
+AVERAGES: dict[str, Callable] = {
+    "EI": lambda forms: np.broadcast_to(forms.mean(0), forms.shape),
+    "EE": lambda forms: np.broadcast_to(forms.mean(0), forms.shape),
+    "VI": lambda forms: forms,
+    "VV": lambda forms: forms,
+    "EV": _one_spectrum,
+    "VE": _one_set_of_axes,
+}
+"""By the letters of shape and orientation: averages of what matrices of determinant 1 share."""
+
+MCLUST = "EII VII EEI VEI EVI VVI EEE VEE EVE VVE EEV VEV EVV VVV".split()
+"""The names of mclust, which are their letters: volume, shape, orientation."""
 
 FAMILIES: dict[str, Covariance] = {
-    "full": VVV,
-    "tied": EEE,
-    "diag": VVI,
-    "spherical": VII,
-    "VVV": VVV,
-    "EEE": EEE,
-    "VVI": VVI,
-    "VII": VII,
-    "E": EII,
-    "V": VII,
+    "full": Covariance(*"VVV"),
+    "tied": Covariance(*"EEE"),
+    "diag": Covariance(*"VVI"),
+    "spherical": Covariance(*"VII"),
+    **{name: Covariance(*name) for name in MCLUST},
+    "E": Covariance(*"EII"),
+    "V": Covariance(*"VII"),
 }
 
 UNIVARIATE = ("E", "V")

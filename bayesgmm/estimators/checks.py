@@ -316,12 +316,12 @@ def check_matrices(
     alike = partial(np.allclose, rtol=1e-6, atol=1e-6 * size)
     even = alike(matrices, np.swapaxes(matrices, -1, -2))
     smallest = np.linalg.eigvalsh(matrices).min()
-    family = FAMILIES[covariance_type]
-    if even and matrices.ndim == 3 and not alike(matrices, family.nearest(matrices)):
-        raise ValueError(
-            f"'{name}' should be of the family: {family.words()} for {covariance_type}"
-        )
     if not even or smallest <= 0:
         found = f"the smallest eigenvalue is {smallest:g}" if even else "it is not symmetric"
         raise ValueError(f"'{name}' should be symmetric, positive-definite; {found}")
+    family = FAMILIES[covariance_type]
+    if matrices.ndim == 3 and not alike(matrices, family.nearest(matrices)):
+        raise ValueError(
+            f"'{name}' should be of the family: {family.words()} for {covariance_type}"
+        )
     return matrices

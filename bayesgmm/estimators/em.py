@@ -37,6 +37,7 @@ from bayesgmm.estimators.points import (
     without_room,
 )
 from bayesgmm.inference import em
+from bayesgmm.inference.drive import Run
 
 
 class GaussianMixture(MixtureEstimator):
@@ -50,9 +51,25 @@ class GaussianMixture(MixtureEstimator):
     ----------
     n_components : int, default 1
     covariance_type : str, default "full"
-        "full" (VVV), "tied" (EEE), "diag" (VVI), "spherical" (VII), by scikit-learn's name or
-        mclust's; "E" (shared variance) and "V" for one feature. Under scikit-learn's names
-        `covariances_` has scikit-learn's shape, under the others [K, D, D].
+        What the components' covariances may be, by scikit-learn's name or by mclust's letters for
+        volume, shape and orientation (E: equal, V: variable, I: round, or along the axes). Under
+        scikit-learn's names `covariances_` has scikit-learn's shape, under the others [K, D, D].
+
+        - "full", "VVV": any covariance for each component
+        - "tied", "EEE": any covariance, one for all
+        - "diag", "VVI": diagonal for each
+        - "spherical", "VII": a multiple of the identity for each
+        - "EII": a multiple of the identity, one for all
+        - "EEI": diagonal, one for all
+        - "VEI": diagonal, of one shape and volumes of their own
+        - "EVI": diagonal, of one volume and shapes of their own
+        - "VEE": one matrix, times a volume for each
+        - "EVV": any covariances of one volume
+        - "EEV": one volume and shape, turned for each
+        - "VEV": one shape, a volume for each, turned for each
+        - "EVE": one volume and common axes, a shape for each
+        - "VVE": common axes, a volume and shape for each (common principal components)
+        - "E", "V": for one feature, one variance or one for each
     tol : float, default 1e-3
         A run has converged when the mean log density gains less than this in an iteration.
     reg_covar : float or "relative" or ("relative", float), default 1e-6
@@ -62,9 +79,14 @@ class GaussianMixture(MixtureEstimator):
         0 gives the parameters of the start.
     n_init : int, default 1
         Restarts, run side by side; the one of largest likelihood is kept.
-    init_params : {"kmeans", "k-means++", "random", "random_from_data"} or array, default "kmeans"
-        How starting responsibilities are found, on standardised points; or labels [N] (-1 for
-        none) or responsibilities [N, K] to start from.
+    init_params : str or array, default "kmeans"
+        How starting responsibilities are found, on standardised points: "kmeans", "k-means++",
+        "random" and "random_from_data" as in scikit-learn; "kmeans-whitened", k-means in the
+        metric of the covariance within the clusters, for long ones (Friedman and Rubin 1967);
+        "hierarchical", Gaussian model-based agglomeration as mclust's `hc`, in one dimension
+        quantiles: the same from every seed, restarts beyond the first being the cells of points
+        that k-means++ draws. Or labels [N] (-1 for none) or responsibilities [N, K] to start
+        from.
     weights_init : array [K], optional
     means_init : array [K, D], optional
     precisions_init : array, optional
@@ -102,6 +124,9 @@ class GaussianMixture(MixtureEstimator):
     References
     ----------
     Dempster, Laird and Rubin (1977), *Journal of the Royal Statistical Society B* 39, 1-38.
+    Celeux and Govaert (1995), *Pattern Recognition* 28, 781-793, for the families of covariances.
+    Starts: Fraley (1998), *SIAM Journal on Scientific Computing* 20, 270-281; Friedman and Rubin
+    (1967), *Journal of the American Statistical Association* 62, 1159-1178.
 
     Examples
     --------
@@ -200,7 +225,7 @@ class GaussianMixture(MixtureEstimator):
         threads: int,
         start: Callable,
         previous: float,
-    ) -> tuple[em.Run, int]:
+    ) -> tuple[Run, int]:
         """All restarts and the best of them; the standardised points are gone when it returns."""
         (N, D), dtype = kept.X.shape, kept.X.dtype
         config = em.EMConfig(family, choose_form(D, family.axis_aligned))
@@ -306,7 +331,7 @@ class GaussianMixture(MixtureEstimator):
 
     # --- where it ends
 
-    def _leave(self, run: em.Run, best: int, units: Standardizer, entered: Entered) -> None:
+    def _leave(self, run: Run, best: int, units: Standardizer, entered: Entered) -> None:
         dtype = entered.X.dtype
         mixture = jax.tree.map(lambda leaf: leaf[best], run.mixture)
         self._publish(without_room(mixture, self.n_components), units, dtype)

@@ -15,7 +15,7 @@ from bayesgmm.core.covariance import Covariance
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.predictive import StudentMixture, predictive
 from bayesgmm.core.weights import Dirichlet, StickBreaking
-from bayesgmm.estimators.points import logsumexp, to_user
+from bayesgmm.estimators.points import capacity, logsumexp, to_user
 from bayesgmm.estimators.priors import ComponentPrior, change_units, spread
 from bayesgmm.inference.vb import VBState
 
@@ -28,6 +28,8 @@ class Fitted(NamedTuple):
     posterior : core.Hyperparameters
         Of the components that are kept, and after them of one that stands for all others: it has
         the weight that they leave, and the prior for its parameters.
+    predictive : core.StudentMixture
+        Of the next point: Student t of each component of `posterior`.
     expected : core.Mixture
         Its log joint is the expected one; kept components only.
     log_weights : [K]
@@ -42,6 +44,7 @@ class Fitted(NamedTuple):
     """
 
     posterior: Hyperparameters
+    predictive: StudentMixture
     expected: Mixture
     log_weights: np.ndarray
     shown: Any
@@ -58,9 +61,12 @@ def fitted(
     weights, shown = _with_rest(state.posterior.weights, rows)
     components = _with_prior(state.posterior.components, rows, own, units, family)
     expected = to_user(jax.tree.map(lambda leaf: _rows(leaf, rows), state.mixture), units)
-    log_weights = np.asarray(weights.log_mean())[:-1]
+    posterior = Hyperparameters(weights, components)
+    following = _predictive(posterior, family)
+    log_weights = following.log_weights[:-1]
     return Fitted(
-        Hyperparameters(weights, components),
+        posterior,
+        following,
         expected,
         log_weights - logsumexp(log_weights[None]),
         shown,
@@ -70,12 +76,29 @@ def fitted(
     )
 
 
-def predictive_of(posterior: Hyperparameters, family: Covariance) -> StudentMixture:
-    """Student t of each component, and last of those that are not kept."""
-    with float_scope("float64"):
-        weights, components = posterior
-        mixture = predictive(weights.log_mean(), components, family)
-        return jax.tree.map(np.asarray, mixture)
+def _predictive(posterior: Hyperparameters, family: Covariance) -> StudentMixture:
+    K = len(posterior.components.mean)
+    found = _predictive_with_room(_with_room(posterior), family)
+    return jax.tree.map(lambda leaf: _rows(np.asarray(leaf), slice(K)), found)
+
+
+@partial(jax.jit, static_argnames=("family",))
+def _predictive_with_room(posterior: Hyperparameters, family: Covariance) -> StudentMixture:
+    weights, components = posterior
+    return predictive(weights.log_mean(), components, family)
+
+
+def _with_room(posterior: Hyperparameters) -> Hyperparameters:
+    """With absent components up to a power of two: few sizes, few programs."""
+    weights, components = posterior
+    K = len(components.mean)
+    extra = capacity(K, 0) - K
+    if isinstance(weights, StickBreaking):
+        weights = StickBreaking(np.concatenate([weights.sticks, np.tile([0.0, 1.0], (extra, 1))]))
+    else:
+        weights = Dirichlet(np.append(weights.concentration, np.zeros(extra)))
+    repeats = np.minimum(np.arange(K + extra), K - 1)
+    return Hyperparameters(weights, jax.tree.map(lambda leaf: _rows(leaf, repeats), components))
 
 
 def student_draws(
@@ -98,8 +121,9 @@ def mixture_draws(seed: int, posterior: Hyperparameters, n: int, family: Covaria
     """Draws of whole mixtures [n, ...], scales as matrices."""
     room = 1 << (int(n) - 1).bit_length()  # few sizes, few programs
     with float_scope("float64"):
-        drawn = _draw_all(jr.split(jr.key(seed), room), posterior, family)
-        return jax.tree.map(lambda leaf: np.asarray(leaf)[:n], drawn)
+        drawn = _draw_all(jr.split(jr.key(seed), room), _with_room(posterior), family)
+    K = len(posterior.components.mean)
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[:n, :K], drawn)
 
 
 @partial(jax.jit, static_argnames=("family",))
@@ -113,7 +137,7 @@ def _draw_all(keys: Any, posterior: Hyperparameters, family: Covariance) -> Mixt
     return jax.vmap(one)(keys)
 
 
-def _rows(leaf: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def _rows(leaf: np.ndarray, rows: Any) -> np.ndarray:
     return leaf if len(leaf) == 1 else leaf[rows]
 
 

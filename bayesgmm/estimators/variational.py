@@ -24,7 +24,8 @@ from bayesgmm.estimators.checks import (
     lookup,
     warn_not_converged,
 )
-from bayesgmm.estimators.fitted import fitted, mixture_draws, predictive_of, student_draws
+from bayesgmm.estimators.em import GaussianMixture
+from bayesgmm.estimators.fitted import fitted, mixture_draws, student_draws
 from bayesgmm.estimators.points import (
     FEW,
     capacity,
@@ -161,6 +162,8 @@ class BayesianGaussianMixture(MixtureEstimator):
     >>> model.n_components_, model.weights_.round(1)
     (2, array([0.6, 0.4]))
     """
+
+    _plug_in = GaussianMixture
 
     def __init__(
         self,
@@ -304,7 +307,8 @@ class BayesianGaussianMixture(MixtureEstimator):
             # shares their memory; a small array gets there sooner as an argument of each call
             placed = shards if N <= FEW else jax.device_put(shards)
             if resume:
-                states = self._resume(units, prior, config, room)
+                last = self._fitted.objective + kept.total * units.log_volume
+                states = self._resume(units, prior, config, room, last)
             else:
                 start = self._start(entered, kept, shards, K)
                 states = self._begin(placed, start, prior, config, np.arange(room) < K)
@@ -317,7 +321,6 @@ class BayesianGaussianMixture(MixtureEstimator):
                 config,
                 max(self.tol, np.finfo(dtype).eps * kept.total * D),  # no finer than its rounding
                 self.max_iter,
-                self._fitted.objective + kept.total * units.log_volume if resume else -np.inf,
                 partial(print_progress, self),
                 move,
                 EVERY if self.prune else vb.SPAN,
@@ -376,6 +379,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         prior: vb.VBPrior,
         config: vb.VBConfig,
         room: int,
+        objective: float,
     ) -> vb.VBState:
         """The last fit, in the units of this one."""
         K, dtype = len(self.means_), prior.ridge.dtype
@@ -394,7 +398,8 @@ class BayesianGaussianMixture(MixtureEstimator):
             posterior=Hyperparameters(None, components),
             concentration=Fixed(np.full(1, self._fitted.alpha, dtype)),
             present=None,
-            objective=np.full(1, -np.inf, dtype),
+            objective=np.full(1, objective, dtype),
+            remaining=np.full(1, np.inf, dtype),
             kappa=np.zeros(1, dtype),
         )
         present = (np.arange(room) < K)[None]
@@ -454,7 +459,7 @@ class BayesianGaussianMixture(MixtureEstimator):
     ) -> None:
         """Everything that is read off q, in the user's units."""
         self._fitted = fitted(state, own, units, self._family, objective)
-        posterior, _, log_weights, shown, alpha, concentration, _ = self._fitted
+        posterior, _, _, log_weights, shown, alpha, concentration, _ = self._fitted
         components = posterior.components
         rows = np.flatnonzero(state.present)
         scales = state.mixture.scales
@@ -499,8 +504,7 @@ class BayesianGaussianMixture(MixtureEstimator):
 
     def _log_density(self, X: np.ndarray) -> np.ndarray:
         """Log density of the posterior predictive."""
-        mixture = predictive_of(self._fitted.posterior, self._family)
-        return evaluate_student(X, mixture, self._family, logsumexp)[0]
+        return evaluate_student(X, self._fitted.predictive, self._family, logsumexp)[0]
 
     def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Random points from the posterior predictive.
@@ -524,7 +528,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         check_is_fitted(self)
         check_n_samples(n_samples)
         random_state = check_random_state(self.random_state)
-        mixture = predictive_of(self._fitted.posterior, self._family)
+        mixture = self._fitted.predictive
         draws, labels = student_draws(random_state, mixture, n_samples, self._family)
         beyond = labels == len(mixture.means) - 1
         return draws.astype(self.means_.dtype), np.where(beyond, -1, labels)

@@ -56,6 +56,11 @@ class Run(NamedTuple):
     objective: np.ndarray
     history: list
 
+    @property
+    def mixture(self) -> Mixture:
+        """The mixtures, with leading axis R."""
+        return self.state.mixture
+
 
 # --- where it begins ------------------------------------------------------------------------------
 
@@ -165,8 +170,8 @@ def _absorb(
 ) -> Progress:
     """The second half of iteration i of a call: the shards' moments are added, and read."""
     found = jax.tree.map(lambda *leaves: sum(leaves), *parts)
-    once = partial(maximize, prior=prior, config=config)
-    return record(progress, jax.vmap(once)(progress.state, found), i, limits)
+    new = jax.vmap(lambda state, sums: maximize(state, sums, prior, config))(progress.state, found)
+    return record(progress, new, i, limits)
 
 
 def _advance_sharded(
@@ -234,12 +239,11 @@ def run(
     maximize: Callable,
     tol: float,
     max_iter: int,
-    previous: float = -np.inf,
     watch: Callable[[Progress], None] | None = None,
     move: Callable[[Progress, Callable], Progress] | None = None,
     most: int = SPAN,
 ) -> Run:
-    """Iterate each of R states until its objective gains less than `tol`.
+    """Iterate each of R states until the gain that remains is less than `tol`.
 
     A run whose mixture becomes too tight for the fast form is taken up in the exact one, from
     the state before the step that went too far.
@@ -247,15 +251,13 @@ def run(
     Parameters
     ----------
     states : pytree with leading axis R
-        Named tuples with fields `mixture`, `objective` and `kappa`.
+        Named tuples with fields `mixture`, `objective`, `remaining` and `kappa`.
     shards : sequence of Data
         One, or one a thread.
     prior : pytree
     config : hashable dataclass with a field `form`
     maximize : module-level function (state, moments, prior, config) -> state
     tol, max_iter : float, int
-    previous : float
-        Objective to compare the first one with.
     watch : callable, optional
         Called with the progress after every compiled call.
     move : callable, optional
@@ -270,8 +272,8 @@ def run(
     Run
     """
     R = len(states.objective)
-    dtype = np.dtype(np.asarray(states.mixture.means).dtype)
-    progress = begin(states, previous, dtype)
+    dtype = np.dtype(states.objective.dtype)
+    progress = begin(states)
     history: list[list[float]] = [[] for _ in range(R)]
     for form, limit in _forms(config.form, dtype):
         config = replace(config, form=form)

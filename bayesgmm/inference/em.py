@@ -1,34 +1,25 @@
 """Expectation-maximization (Dempster, Laird and Rubin 1977): the mode read off the update."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bayesgmm.core.arrays import Array, Data, safe_divide
+from bayesgmm.core.arrays import Array, Data
 from bayesgmm.core.conjugate import Hyperparameters, mode, update
 from bayesgmm.core.covariance import Covariance
-from bayesgmm.core.forms import Form, exact_form, kappa, kappa_limit, reference
+from bayesgmm.core.forms import Form, exact_form, kappa, reference
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.sweep import Moments, gathered, located, soft
-from bayesgmm.inference import devices
-from bayesgmm.inference.loop import (
-    CONVERGED,
-    FAILED,
-    RUNNING,
-    SPAN,
-    Limits,
-    Progress,
-    active,
-    begin,
-    cleared,
-    record,
-    run_until,
-)
+from bayesgmm.inference import drive
+from bayesgmm.inference.loop import Progress
+
+SLOW = 0.9
+"""The rate of gains taken for the rest of a run, at least: a few gains can look faster than it."""
 
 
 @dataclass(frozen=True)
@@ -53,65 +44,50 @@ class EMState(NamedTuple):
     mixture : Mixture
     objective : []
         Mean log density of the points under the mixture that ENTERED the step.
+    gain : []
+        Of the objective in the last step.
+    rest : []
+        What the gains to come add up to, as the last two let expect.
+    remaining : []
+        What is compared with `tol`.
     kappa : []
         Condition the step had to bear: that of the mixture it entered with or made.
     """
 
     mixture: Mixture
     objective: Array
+    gain: Array
+    rest: Array
+    remaining: Array
     kappa: Array
 
 
 class Objective(NamedTuple):
-    """What is maximised beside the likelihood.
+    """What is maximised beside the likelihood, and when that is done.
 
     Attributes
     ----------
     prior : Hyperparameters
     ridge : [D]
         Added to every variance.
+    foresee : [] of bool
+        Whether a run ends by the gain that is still to come, and not by the last gain.
     """
 
     prior: Hyperparameters
     ridge: Array
-
-
-class Run(NamedTuple):
-    """R finished fits, as NumPy arrays.
-
-    Attributes
-    ----------
-    mixture : Mixture
-        With leading axis R.
-    converged, failed : ndarray [R] of bool
-        Failed: a covariance became singular; the mixture is the last sound one.
-    n_iter : ndarray [R] of int
-    objective : ndarray [R]
-        Of the mixture that entered the last step.
-    history : list of R ndarrays
-        Objective per iteration.
-    """
-
-    mixture: Mixture
-    converged: np.ndarray
-    failed: np.ndarray
-    n_iter: np.ndarray
-    objective: np.ndarray
-    history: list
+    foresee: Array | bool = False
 
 
 def init(data: Data, start: Array, objective: Objective, config: EMConfig, K: int) -> Mixture:
     """The M-step from labels [N] (-1 for none) or responsibilities [K, N]."""
-    means = _centres(*located(data, start, K))
+    means = drive.centres(*located(data, start, K))
     found = gathered(data, start, means, config.family.axis_aligned)
-    return _first(means, found, objective, config)
+    return first(means, found, objective, config)
 
 
-def _centres(counts: Array, first: Array) -> Array:
-    return safe_divide(first, counts[:, None])
-
-
-def _first(means: Array, found: Moments, objective: Objective, config: EMConfig) -> Mixture:
+def first(means: Array, found: Moments, objective: Objective, config: EMConfig) -> Mixture:
+    """The M-step from moments about `means` that no mixture made."""
     posterior = update(objective.prior, found, means, config.family)
     return mode(posterior, config.family, objective.ridge)
 
@@ -121,38 +97,50 @@ def expect(mixture: Mixture, data: Data, config: EMConfig) -> Moments:
     return soft(data, mixture, config.form)
 
 
-def maximize(mixture: Mixture, found: Moments, objective: Objective, config: EMConfig) -> EMState:
-    """The mode of the posterior given moments that `mixture` made."""
+def renew(
+    mixture: Mixture, found: Moments, objective: Objective, config: EMConfig
+) -> tuple[Mixture, Array, Array]:
+    """The mode of the posterior given moments that `mixture` made; its objective; the condition."""
     about = reference(mixture, config.form)
     posterior = update(objective.prior, found, about, config.family)
-    new = mode(posterior, config.family, objective.ridge)
+    new = mode(posterior, config.family, objective.ridge, mixture.scales)
     condition = jnp.maximum(kappa(mixture), kappa(new))
-    return EMState(new, found.evidence / found.counts.sum(), condition)
+    return new, found.evidence / found.counts.sum(), condition
+
+
+def maximize(state: EMState, found: Moments, objective: Objective, config: EMConfig) -> EMState:
+    """The next state, given moments that the mixture of this one made."""
+    new, value, condition = renew(state.mixture, found, objective, config)
+    gain = value - state.objective
+    rest = still_to_come(gain, state.gain, value)
+    remaining = jnp.where(objective.foresee, jnp.maximum(rest, state.rest), jnp.abs(gain))
+    return EMState(new, value, gain, rest, remaining, condition)
+
+
+def still_to_come(gain: Array, last: Array, value: Array, rate: Array | float = SLOW) -> Array:
+    """What all later gains add up to if they shrink as the last two did, or at `rate` if slower.
+
+    Aitken's extrapolation of the objective (Boehning et al. 1994; McNicholas et al. 2010 for
+    mixtures). Infinite while the gains grow; 0 where the gain is rounding error of `value`.
+    """
+    noise = 16 * jnp.finfo(value.dtype).eps * jnp.maximum(1.0, jnp.abs(value))
+    gain, last = jnp.abs(gain), jnp.abs(last)
+    rate = jnp.maximum(jnp.where(last > 0, gain / last, 0.0), rate)
+    rest = jnp.where(rate < 1, gain * rate / (1.0 - jnp.minimum(rate, 1.0 - 1e-6)), jnp.inf)
+    return jnp.where(gain <= noise, 0.0, rest)
 
 
 def step(state: EMState, data: Data, objective: Objective, config: EMConfig) -> EMState:
     """One iteration."""
-    return maximize(state.mixture, expect(state.mixture, data, config), objective, config)
+    return maximize(state, expect(state.mixture, data, config), objective, config)
 
 
-@partial(jax.jit, static_argnames=("config", "K"))
-def _init_all(data: Data, starts: Array, objective: Objective, config: EMConfig, K: int) -> Mixture:
-    return jax.vmap(lambda start: init(data, start, objective, config, K))(starts)
-
-
-@partial(jax.jit, static_argnames=("K",))
-def _locate_all(data: Data, starts: Array, K: int) -> tuple[Array, Array]:
-    return jax.vmap(lambda start: located(data, start, K))(starts)
-
-
-@partial(jax.jit, static_argnames=("axis_aligned",))
-def _gather_all(data: Data, starts: Array, means: Array, axis_aligned: bool) -> Moments:
-    return jax.vmap(lambda start, mean: gathered(data, start, mean, axis_aligned))(starts, means)
+# --- the run --------------------------------------------------------------------------------------
 
 
 @partial(jax.jit, static_argnames=("config",))
 def _first_all(means: Array, found: Moments, objective: Objective, config: EMConfig) -> Mixture:
-    return jax.vmap(lambda mean, sums: _first(mean, sums, objective, config))(means, found)
+    return jax.vmap(lambda mean, sums: first(mean, sums, objective, config))(means, found)
 
 
 def start_all(
@@ -175,90 +163,8 @@ def start_all(
     Mixture
         NumPy arrays with leading axis R.
     """
-    own = list(_per_shard(starts, shards))
-    if len(shards) == 1:
-        mixtures = _init_all(shards[0], own[0], objective, config, K)
-        return jax.tree.map(np.asarray, mixtures)
-    dtype, pairs = shards[0].points.dtype, list(zip(shards, own, strict=True))
-    totals = devices.sum_over(lambda pair: _locate_all(*pair, K), pairs, dtype)
-    means = np.asarray(jax.vmap(_centres)(*totals))
-    axis_aligned = config.family.axis_aligned
-    found = devices.sum_over(lambda pair: _gather_all(*pair, means, axis_aligned), pairs, dtype)
+    means, found = drive.moments_of_starts(shards, starts, K, config.family.axis_aligned)
     return jax.tree.map(np.asarray, _first_all(means, found, objective, config))
-
-
-def _per_shard(starts: np.ndarray, shards: Sequence[Data]) -> Iterator[np.ndarray]:
-    """Starts [..., N] cut to the shards, filled up with "none" where these are padded."""
-    none = -1 if starts.dtype.kind == "i" else 0
-    begin = 0
-    for shard in shards:
-        size, rows = len(shard.weight), np.count_nonzero(shard.weight)
-        own = np.full((*starts.shape[:-1], size), none, starts.dtype)
-        own[..., :rows] = starts[..., begin : begin + rows]
-        begin += rows
-        yield own
-
-
-@partial(jax.jit, static_argnames=("config",), compiler_options=devices.WIDE)
-def _advance(
-    progress: Progress,
-    data: Data,
-    objective: Objective,
-    limits: Limits,
-    span: Array,
-    config: EMConfig,
-) -> Progress:
-    """A compiled span of iterations over one shard."""
-    once = partial(step, data=data, objective=objective, config=config)
-    return run_until(once, progress, limits, span)
-
-
-@partial(jax.jit, static_argnames=("config",), compiler_options=devices.WIDE)
-def _expect_all(mixtures: Mixture, data: Data, config: EMConfig) -> Moments:
-    return jax.vmap(lambda mixture: expect(mixture, data, config))(mixtures)
-
-
-@partial(jax.jit, static_argnames=("config",))
-def _absorb(
-    progress: Progress,
-    parts: list[Moments],
-    i: Array,
-    objective: Objective,
-    limits: Limits,
-    config: EMConfig,
-) -> Progress:
-    """The second half of iteration i of a call: the shards' moments are added, and read."""
-    found = jax.tree.map(lambda *leaves: sum(leaves), *parts)
-    once = partial(maximize, objective=objective, config=config)
-    new = jax.vmap(once)(progress.state.mixture, found)
-    return record(progress, new, i, limits)
-
-
-def _advance_sharded(
-    progress: Progress,
-    shards: Sequence[Data],
-    objective: Objective,
-    limits: Limits,
-    span: int,
-    config: EMConfig,
-) -> Progress:
-    """A span of iterations over several shards, each swept by its own thread."""
-    progress = jax.device_put(cleared(progress))
-    for i in range(span):
-        if not active(jax.tree.map(np.asarray, progress._replace(state=())), limits).any():
-            break
-        expect_shard = partial(_expect_all, progress.state.mixture, config=config)
-        parts = devices.each(expect_shard, shards, progress.objective.dtype)
-        progress = _absorb(progress, parts, np.int32(i), objective, limits, config)
-    return progress
-
-
-def iterations_a_call(shards: Sequence[Data], K: int, config: EMConfig) -> int:
-    """How many iterations about half a second holds: an interrupt must not wait longer."""
-    D, N = shards[0].points.shape
-    squares = D if config.form.axis_aligned else D * D
-    seconds = 1e-9 * N * K * (8 + squares) * (1 if config.form.name == "natural" else 4)
-    return int(np.clip(0.5 / seconds, 1, SPAN))
 
 
 def run(
@@ -270,11 +176,8 @@ def run(
     max_iter: int,
     previous: float = -np.inf,
     watch: Callable[[Progress], None] | None = None,
-) -> Run:
-    """Iterate each of R mixtures until its objective gains less than `tol`.
-
-    A run whose mixture becomes too tight for the fast form is taken up in the exact one, from
-    the state before the step that went too far.
+) -> drive.Run:
+    """Iterate each of R mixtures until little gain remains.
 
     Parameters
     ----------
@@ -284,7 +187,10 @@ def run(
         One, or one a thread.
     objective : Objective
     config : EMConfig
-    tol, max_iter : float, int
+    tol : float
+        Compared with the last gain of the objective, or, where the objective says so, with what
+        the gains to come are expected to add up to (twice in a row).
+    max_iter : int
     previous : float
         Objective to compare the first one with.
     watch : callable, optional
@@ -292,69 +198,27 @@ def run(
 
     Returns
     -------
-    Run
+    drive.Run
     """
-    R, K, _ = mixtures.means.shape
-    dtype = np.dtype(mixtures.means.dtype)
-    blank = EMState(mixtures, np.zeros(R, dtype), np.zeros(R, dtype))
-    progress = begin(blank, previous, dtype)
-    history: list[list[float]] = [[] for _ in range(R)]
-    for form, limit in _forms(config.form, dtype):
-        config = replace(config, form=form)
-        limits = Limits(dtype.type(tol), np.int32(min(max_iter, 2**31 - 1)), dtype.type(limit))
-        progress = progress._replace(
-            status=np.where(progress.status == FAILED, np.int32(RUNNING), progress.status)
-        )
-        while np.any(active(progress, limits)):
-            progress = _call(progress, shards, objective, limits, config)
-            for trace, values in zip(history, progress.history, strict=True):
-                trace.extend(values[np.isfinite(values)].tolist())
-            if watch is not None:
-                watch(progress)
-        if not np.any(progress.status == FAILED):
-            break
-    return Run(
-        progress.state.mixture,
-        progress.status == CONVERGED,
-        progress.status == FAILED,
-        progress.n_iter,
-        progress.objective,
-        [np.array(trace) for trace in history],
+    return drive.run(
+        begin(mixtures, previous), shards, objective, config, maximize, tol, max_iter, watch
     )
 
 
-def _forms(form: Form, dtype: np.dtype) -> list[tuple[Form, float]]:
-    """The form to begin with and the one to end with, each with the condition it can bear."""
-    exact = exact_form(form.axis_aligned), np.inf
-    return [exact] if form.about_means else [(form, kappa_limit(dtype)), exact]
+def begin(mixtures: Mixture, previous: float = -np.inf) -> EMState:
+    """States [R] of mixtures that have taken no step."""
+    R, dtype = len(mixtures.means), np.dtype(mixtures.means.dtype)
+    blank, never = np.zeros(R, dtype), np.full(R, np.inf, dtype)
+    return EMState(mixtures, np.full(R, previous, dtype), never, never, never, blank)
 
 
-def _call(
-    progress: Progress, shards: Sequence[Data], objective: Objective, limits: Limits, config: Any
-) -> Progress:
-    span = iterations_a_call(shards, progress.state.mixture.means.shape[1], config)
-    if len(shards) > 1:
-        progress = _advance_sharded(progress, shards, objective, limits, span, config)
-    else:
-        progress = _advance(progress, shards[0], objective, limits, np.int32(span), config)
-    return jax.tree.map(np.asarray, progress)
-
-
-@partial(jax.jit, static_argnames=("config",))
-def _evidence_all(mixtures: Mixture, data: Data, config: EMConfig) -> tuple[Array, Array]:
-    found = jax.vmap(lambda mixture: expect(mixture, data, config))(mixtures)
-    return found.evidence, found.counts.sum(-1)
-
-
-def best(run: Run, shards: Sequence[Data], config: EMConfig) -> int | None:
+def best(run: drive.Run, shards: Sequence[Data], config: EMConfig) -> int | None:
     """The run whose final mixture has the largest likelihood; None if every run has failed."""
     sound = ~run.failed
     if not sound.any():
         return None
     if len(sound) == 1:
         return 0
-    exact = replace(config, form=exact_form(config.form.axis_aligned))
-    dtype = run.mixture.means.dtype
-    sums = devices.sum_over(lambda data: _evidence_all(run.mixture, data, exact), shards, dtype)
-    evidence = np.where(sound, sums[0] / sums[1], -np.inf)
+    found = drive.moments(run.mixture, shards, exact_form(config.form.axis_aligned))
+    evidence = np.where(sound, found.evidence / found.counts.sum(-1), -np.inf)
     return int(np.nanargmax(evidence))

@@ -21,9 +21,8 @@ class Progress(NamedTuple):
 
     Attributes
     ----------
-    state : pytree with leaves [R, ...]
-    objective : [R]
-        Of the mixture that entered the last step taken.
+    state : named tuple with leaves [R, ...]
+        Its fields `objective`, `remaining` and `kappa` [R] say how the run stands.
     n_iter : [R]
     status : [R]
     history : [R, SPAN]
@@ -31,10 +30,14 @@ class Progress(NamedTuple):
     """
 
     state: Any
-    objective: Array
     n_iter: Array
     status: Array
     history: Array
+
+    @property
+    def objective(self) -> Array:
+        """Of each run, [R]."""
+        return self.state.objective
 
 
 class Limits(NamedTuple):
@@ -43,7 +46,7 @@ class Limits(NamedTuple):
     Attributes
     ----------
     tol : []
-        A run has converged when its objective changes by less.
+        A run has converged when the gain that remains, as its state sees it, is less.
     max_iter : []
         Steps per run.
     kappa : []
@@ -55,12 +58,11 @@ class Limits(NamedTuple):
     kappa: Any
 
 
-def begin(state: Any, objective: Any = -np.inf, dtype: Any = np.float64) -> Progress:
+def begin(state: Any) -> Progress:
     """Progress of runs that have taken no step; `state` has leaves [R, ...]."""
-    R = len(jax.tree.leaves(state)[0])
+    R, dtype = len(state.objective), state.objective.dtype
     return Progress(
         state,
-        np.full(R, objective, dtype),
         np.zeros(R, np.int32),
         np.full(R, RUNNING, np.int32),
         np.full((R, SPAN), np.nan, dtype),
@@ -85,12 +87,11 @@ def record(progress: Progress, new: Any, i: Array, limits: Limits) -> Progress:
     moving = active(progress, limits)
     sound = jnp.isfinite(new.objective) & (new.kappa <= limits.kappa)
     taken = moving & sound
-    arrived = jnp.abs(new.objective - progress.objective) < limits.tol
+    arrived = new.remaining < limits.tol
     status = jnp.where(taken & arrived, CONVERGED, progress.status)
     choose = lambda a, b: jnp.where(taken.reshape(-1, *(1,) * (a.ndim - 1)), a, b)  # noqa: E731
     return Progress(
         jax.tree.map(choose, new, progress.state),
-        choose(new.objective, progress.objective),
         progress.n_iter + taken,
         jnp.where(moving & ~sound, FAILED, status),
         progress.history.at[:, i].set(jnp.where(taken, new.objective, jnp.nan)),
@@ -103,8 +104,8 @@ def run_until(step: Callable, progress: Progress, limits: Limits, span: Array) -
     Parameters
     ----------
     step : function
-        From the state of one run to the next, with fields `objective` (of the state that
-        entered) and `kappa`; it is mapped over the runs.
+        From the state of one run to the next, with fields `objective`, `remaining` and `kappa`;
+        it is mapped over the runs.
     progress : Progress
     limits : Limits
     span : []

@@ -1,13 +1,22 @@
-"""Where fits begin: labels, or responsibilities, by the names scikit-learn gives them."""
+"""Where fits begin: labels, or responsibilities, by the names of scikit-learn and a few more."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from bayesgmm.core.arrays import Data
+from bayesgmm.inference.agglomerate import FLAT, allocate, gaussians, hierarchical
 
 KMEANS_ROWS = 65_536
 """k-means sees at most this many points, drawn at random; the others join the nearest centre."""
+
+WHITENINGS = 20
+"""How often "kmeans-whitened" whitens at most; a few times are enough as a rule."""
+
+AGGLOMERATED_ROWS = 2000
+"""Agglomeration, quadratic in time and memory, sees at most this many points, drawn at random, as
+in mclust; the others join the most probable Gaussian of the clusters found. (Quantiles of a single
+feature are cheaper: they are taken of up to KMEANS_ROWS points.)"""
 
 
 def starts(
@@ -37,17 +46,18 @@ def starts(
         Over the n_rows points.
     """
     points = _Points(shards, n_rows)
-    found = [STARTS[name](points, n_components, random_state) for _ in range(n_init)]
+    start = STARTS[name]
+    found = [start(points, n_components, random_state, restart) for restart in range(n_init)]
     return np.stack(found)
 
 
 class _Points:
-    """Rows of the shards by number, without a copy of all of them."""
+    """Rows of the shards by number, without a copy of all of them; seen as rows @ axes if given."""
 
-    def __init__(self, shards: Sequence[Data], n_rows: int):
+    def __init__(self, shards: Sequence[Data], n_rows: int, axes: np.ndarray | None = None):
         sizes = np.array([np.count_nonzero(shard.weight) for shard in shards])
         self.shards, self.edges, self.n_rows = shards, np.concatenate([[0], sizes.cumsum()]), n_rows
-        self.dtype = shards[0].points.dtype
+        self.dtype, self.axes = shards[0].points.dtype, axes
 
     def rows(self, index: np.ndarray) -> np.ndarray:
         """Points [n, D] of sorted row numbers."""
@@ -55,7 +65,8 @@ class _Points:
             shard.points[:, index[(index >= low) & (index < high)] - low].T
             for shard, low, high in zip(self.shards, self.edges, self.edges[1:], strict=False)
         ]
-        return np.ascontiguousarray(np.concatenate(parts))
+        found = np.ascontiguousarray(np.concatenate(parts))
+        return found if self.axes is None else found @ self.axes
 
     def weight(self, index: np.ndarray) -> np.ndarray:
         parts = [shard.weight[: high - low] for shard, low, high in self._spans()]
@@ -76,7 +87,9 @@ def _some(points: _Points, random_state: np.random.RandomState) -> np.ndarray:
     return np.sort(random_state.choice(points.n_rows, KMEANS_ROWS, replace=False))
 
 
-def _kmeans(points: _Points, K: int, random_state: np.random.RandomState) -> np.ndarray:
+def _kmeans(
+    points: _Points, K: int, random_state: np.random.RandomState, restart: int
+) -> np.ndarray:
     from sklearn.cluster import KMeans
 
     index = _some(points, random_state)
@@ -87,13 +100,91 @@ def _kmeans(points: _Points, K: int, random_state: np.random.RandomState) -> np.
     return np.concatenate([model.predict(points.rows(block)) for block in points.blocks()])
 
 
+def _kmeans_whitened(
+    points: _Points, K: int, random_state: np.random.RandomState, restart: int
+) -> np.ndarray:
+    """k-means of points whitened by their covariance, then by that within the clusters found.
+
+    Repeated until nothing moves, it lowers the determinant of the pooled scatter within clusters
+    (Friedman and Rubin 1967), which no affine map of the points alters.
+    """
+    from sklearn.cluster import KMeans
+
+    index = _some(points, random_state)
+    rows, weight = points.rows(index).astype(np.float64), points.weight(index)
+    apart, centres, labels = rows - np.average(rows, axis=0, weights=weight), None, None
+    for _ in range(WHITENINGS):
+        axes = _whitening(apart, weight)
+        init = "k-means++" if centres is None else centres @ axes
+        model = KMeans(K, init=init, n_init=1, random_state=random_state)
+        model.fit(rows @ axes, sample_weight=weight)
+        if np.array_equal(model.labels_, labels):
+            break
+        labels, centres = model.labels_, model.cluster_centers_ @ np.linalg.inv(axes)
+        apart = rows - centres[labels]
+    if len(index) == points.n_rows:
+        return model.labels_
+    turned = _Points(points.shards, points.n_rows, axes)
+    return np.concatenate([model.predict(turned.rows(block)) for block in points.blocks()])
+
+
+def _whitening(apart: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Axes [D, D] along which these deviations have variance one; flat ones less."""
+    covariance = (weight[:, None] * apart).T @ apart / weight.sum()
+    variances, axes = np.linalg.eigh(covariance)
+    if not variances[-1] > 0:  # no deviation at all
+        return axes
+    return axes / np.sqrt(np.maximum(variances, FLAT**2 * variances[-1]))
+
+
+def _hierarchical(
+    points: _Points, K: int, random_state: np.random.RandomState, restart: int
+) -> np.ndarray:
+    """Clusters found from the points up, which depend on no draw; restarts draw k-means++ cells."""
+    if restart > 0:
+        return _cells(points, K, random_state)
+    N = points.n_rows
+    index = _agglomerated(points, K, random_state)
+    sample, weight = points.rows(index).astype(np.float64), points.weight(index)
+    own = hierarchical(sample, K, weight)
+    if len(index) == N:
+        return own
+    found = gaussians(sample, own, weight)
+    labels = np.concatenate([allocate(points.rows(block), found) for block in points.blocks()])
+    labels[index] = own
+    return labels
+
+
+def _agglomerated(points: _Points, K: int, random_state: np.random.RandomState) -> np.ndarray:
+    D, N = len(points.shards[0].points), points.n_rows
+    limit = max(KMEANS_ROWS if D == 1 else AGGLOMERATED_ROWS, K)
+    return np.arange(N) if N <= limit else np.sort(random_state.choice(N, limit, replace=False))
+
+
+def _cells(points: _Points, K: int, random_state: np.random.RandomState) -> np.ndarray:
+    """Each point by the nearest of K points that k-means++ chose."""
+    from sklearn.metrics import pairwise_distances_argmin
+
+    chosen = _plusplus(points, K, random_state)
+    centres = np.concatenate([points.rows(chosen[k : k + 1]) for k in range(K)])
+    nearest = [pairwise_distances_argmin(points.rows(rows), centres) for rows in points.blocks()]
+    return np.concatenate(nearest).astype(np.int32)
+
+
 def _one_each(points: _Points, index: np.ndarray) -> np.ndarray:
     labels = np.full(points.n_rows, -1, np.int32)
     labels[index] = np.arange(len(index))
     return labels
 
 
-def _kmeans_plusplus(points: _Points, K: int, random_state: np.random.RandomState) -> np.ndarray:
+def _kmeans_plusplus(
+    points: _Points, K: int, random_state: np.random.RandomState, restart: int
+) -> np.ndarray:
+    return _one_each(points, _plusplus(points, K, random_state))
+
+
+def _plusplus(points: _Points, K: int, random_state: np.random.RandomState) -> np.ndarray:
+    """Numbers of K points far from each other."""
     from sklearn.cluster import kmeans_plusplus
 
     index = _some(points, random_state)
@@ -101,21 +192,28 @@ def _kmeans_plusplus(points: _Points, K: int, random_state: np.random.RandomStat
     _, chosen = kmeans_plusplus(
         points.rows(index), K, sample_weight=weight, random_state=random_state
     )
-    return _one_each(points, index[chosen])
+    return index[chosen]
 
 
-def _random_from_data(points: _Points, K: int, random_state: np.random.RandomState) -> np.ndarray:
+def _random_from_data(
+    points: _Points, K: int, random_state: np.random.RandomState, restart: int
+) -> np.ndarray:
     return _one_each(points, random_state.choice(points.n_rows, K, replace=False))
 
 
-def _random(points: _Points, K: int, random_state: np.random.RandomState) -> np.ndarray:
+def _random(
+    points: _Points, K: int, random_state: np.random.RandomState, restart: int
+) -> np.ndarray:
     resp = random_state.uniform(size=(points.n_rows, K)).T.astype(points.dtype)
     return resp / resp.sum(0)
 
 
 STARTS: dict[str, Callable] = {
     "kmeans": _kmeans,
+    "kmeans-whitened": _kmeans_whitened,
+    "hierarchical": _hierarchical,
     "k-means++": _kmeans_plusplus,
     "random": _random,
     "random_from_data": _random_from_data,
 }
+"""Each makes one start from the points, K, the random state and the number of the restart."""

@@ -106,6 +106,8 @@ class VBState(NamedTuple):
         Which components may hold points; the others are absent from the mixture.
     objective : []
         Bound at the responsibilities that made this posterior: see the top of the module.
+    remaining : []
+        What is compared with `tol`: the change of the objective in the last step.
     kappa : []
         Condition the step had to bear: that of the mixture it entered with or made.
     """
@@ -115,6 +117,7 @@ class VBState(NamedTuple):
     concentration: Any
     present: Array
     objective: Array
+    remaining: Array
     kappa: Array
 
 
@@ -136,7 +139,8 @@ def first_state(
     """The update from moments about `means` that no mixture made; the objective is -inf."""
     learned = prior.concentration
     state = _updated(found, means, learned, present, prior, config)
-    return state._replace(objective=-jnp.inf + jnp.zeros_like(found.evidence))
+    nothing = jnp.zeros_like(found.evidence)
+    return state._replace(objective=nothing - jnp.inf, remaining=nothing + jnp.inf)
 
 
 def from_moments(
@@ -165,8 +169,11 @@ def maximize(state: VBState, found: Moments, prior: VBPrior, config: VBConfig) -
     about = reference(state.mixture, config.form)
     entropy = found.evidence - expected_joint(state.mixture, found, about)
     new = _updated(found, about, state.concentration, state.present, prior, config)
+    objective = entropy + new.objective
     return new._replace(
-        objective=entropy + new.objective, kappa=jnp.maximum(kappa(state.mixture), new.kappa)
+        objective=objective,
+        remaining=jnp.abs(objective - state.objective),
+        kappa=jnp.maximum(kappa(state.mixture), new.kappa),
     )
 
 
@@ -199,7 +206,8 @@ def _updated(
     bound = (
         likelihood + found.counts @ logs - weights_kl(posterior.weights, learned, present, prior)
     )
-    return VBState(mixture, posterior, learned, present, bound, kappa(mixture))
+    blank = jnp.zeros_like(bound)
+    return VBState(mixture, posterior, learned, present, bound, blank, kappa(mixture))
 
 
 def _with_ridge(found: Moments, ridge: Array) -> Moments:
@@ -313,7 +321,6 @@ def run(
     config: VBConfig,
     tol: float,
     max_iter: int,
-    previous: float = -np.inf,
     watch: Callable[[Progress], None] | None = None,
     move: Callable[[Progress, Callable], Progress] | None = None,
     most: int = SPAN,
@@ -323,14 +330,12 @@ def run(
     Parameters
     ----------
     states : VBState
-        With leading axis R.
+        With leading axis R; the first bound is compared with their objectives.
     shards : sequence of Data
         One, or one a thread.
     prior : VBPrior
     config : VBConfig
     tol, max_iter : float, int
-    previous : float
-        Bound to compare the first one with.
     watch : callable, optional
         Called with the progress after every compiled call.
     move, most : see `drive.run`
@@ -339,6 +344,4 @@ def run(
     -------
     drive.Run
     """
-    return drive.run(
-        states, shards, prior, config, maximize, tol, max_iter, previous, watch, move, most
-    )
+    return drive.run(states, shards, prior, config, maximize, tol, max_iter, watch, move, most)

@@ -49,7 +49,7 @@ def factorize(matrix, direction):
     return values, slopes, pulled
 
 
-@pytest.mark.parametrize("D", [2, UNROLLED, UNROLLED + 1])
+@pytest.mark.parametrize("D", [2, UNROLLED, UNROLLED + 1, 13])
 def test_factors_of_a_batch(D):
     matrix = positive_definite(0, 5, D)
     direction = symmetric(np.random.default_rng(1).normal(size=matrix.shape))
@@ -86,6 +86,14 @@ def test_leading_axes_are_free(D):
     factor, inverse = jax.jit(lambda matrix: (cholesky(matrix), inverse_lower(matrix)))(matrix)
     assert_close(factor, np.linalg.cholesky(matrix))
     assert_close(inverse, np.linalg.inv(np.tril(matrix)))
+
+
+@pytest.mark.parametrize("D", [5, 8, 33])
+def test_inverses_of_nearly_singular_factors_keep_their_digits(D):
+    factor = np.linalg.cholesky(positive_definite(0, 4, D))
+    factor[:, -1] *= 1e-9
+    inverse = jax.jit(inverse_lower)(factor)
+    assert_close(inverse @ factor, np.broadcast_to(np.eye(D), factor.shape), atol=1e-13)
 
 
 @pytest.mark.parametrize("storage", STORAGES)

@@ -34,7 +34,7 @@ from tests.conftest import assert_close, assert_mean, matrices
 
 pytestmark = pytest.mark.usefixtures("x64")
 
-STRUCTURES = ("full", "tied", "diag", "spherical", "E")
+STRUCTURES = ("full", "tied", "diag", "EEI", "spherical", "E")
 """The families of the table in `core.conjugate`, each with its own shape of `scale`."""
 
 K, D, N, S = 2, 3, 9, 10_000
@@ -430,6 +430,7 @@ def maximum_likelihood(points, resp, name):
         "full": each,
         "tied": np.stack([pooled] * len(counts)),
         "diag": each * eye,
+        "EEI": np.stack([pooled * eye] * len(counts)),
         "spherical": trace * eye,
         "E": np.stack([np.trace(pooled) / points.shape[1] * eye] * len(counts)),
     }[name]
@@ -458,7 +459,8 @@ def test_flat_prior_is_maximum_likelihood(name):
         assert all(np.isfinite(leaf).all() for leaf in found[1:])
         keep = np.delete(np.arange(K + 1), at)
         found_keep = found.log_weights[keep], found.means[keep], matrices(found)[keep]
-        expected = np.log(weights), means, covariances + np.diag(ridge)
+        own = np.full(D, ridge.mean()) if family.isotropic else ridge
+        expected = np.log(weights), means, covariances + np.diag(own)
         assert_close(found_keep, expected)
     assert flat_prior(family, K, D, np.float32).components.scale.dtype == np.float32
 
@@ -496,9 +498,10 @@ def alone(points, resp):
 def expected_collapse(name, flat, n):
     """Which covariances must be NaN; the last component is absent and never is."""
     if flat is alone:
-        return {"tied": [False], "E": [False] * n}.get(name, [True, False, False])
-    collapses = {collinear: ("full", "tied"), constant: ("full", "tied", "diag")}[flat]
-    return [name in collapses and k < K for k in range(n)]
+        return [False] * n if name in ("tied", "EEI", "E") else [True, False, False]
+    collapses = {collinear: ("full", "tied"), constant: ("full", "tied", "diag", "EEI")}[flat]
+    absent = K if name in ("full", "diag", "spherical") else n  # unless it shares their covariance
+    return [name in collapses and k < absent for k in range(n)]
 
 
 # ---------------------------------------------------------------------------------- expectation
@@ -545,6 +548,20 @@ def test_evidence_splits_into_fit_and_divergence(name):
     fit = (resp * expected_log_normal(points, found["posterior"].components, family)).sum()
     ours = divergence(found["posterior"].components, prior.components, family)
     assert_close(found["log_evidence"], fit - ours)
+
+
+@pytest.mark.parametrize("name", ["VEI", "EVI", "VEE", "EVE", "VVE", "EEV", "VEV", "EVV"])
+def test_only_conjugate_families_are_averaged_over_or_drawn_from(name):
+    family, prior = FAMILIES[name], informative(FAMILIES[name])
+    own = prior.components
+    for read in (
+        lambda: draw(jr.key(0), prior, family),
+        lambda: expectation(prior, family),
+        lambda: log_evidence(own, own, family),
+        lambda: kl(own, own, family),
+    ):
+        with pytest.raises(ValueError, match=f"conjugate prior .* got {name}"):
+            read()
 
 
 # ---------------------------------------------------------------------------------------- draws

@@ -1,6 +1,7 @@
 """Covariance families: numbers of parameters, what a change of units leaves alone, packing."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,6 +11,9 @@ from bayesgmm.core.covariance import UNIVARIATE, pack, packed_shape, unpack
 from tests.conftest import assert_close
 
 FOURTEEN = "EII VII EEI VEI EVI VVI EEE VEE EVE VVE EEV VEV EVV VVV".split()
+
+COUPLED = "VEI EVI VEE EVE VVE EEV VEV EVV".split()
+"""Families with an E and a V: what they share ties components that are not the same."""
 
 
 def mclust_n_parameters(name, d, G):
@@ -68,20 +72,21 @@ def unit_determinant(spectrum):
     return spectrum / np.exp(np.log(spectrum).mean())
 
 
-def is_member(name, covariances):
+def is_member(name, covariances, tol=1e-8):
     """Whether covariances obey each letter of a name; judged by invariants, not by fitting."""
     D = covariances.shape[-1]
     volume = np.linalg.det(covariances) ** (1 / D)
     shape = covariances / volume[:, None, None]
     spectra = np.linalg.eigvalsh(shape)
     products = np.einsum("aij,bjk->abik", shape, shape)
-    commute = np.allclose(products, np.swapaxes(products, 0, 1))
-    same_matrix = np.allclose(shape, shape[0])
+    same = partial(np.allclose, rtol=tol, atol=tol)
+    commute = same(products, np.swapaxes(products, 0, 1))
+    same_matrix = same(shape, shape[0])
     tests = {
-        ("volume", "E"): np.allclose(volume, volume[0]),
-        ("shape", "I"): np.allclose(spectra, 1),
-        ("shape", "E"): np.allclose(spectra, spectra[0]),
-        ("turn", "I"): np.allclose(shape, shape * np.eye(D)),
+        ("volume", "E"): same(volume, volume[0]),
+        ("shape", "I"): same(spectra, 1),
+        ("shape", "E"): same(spectra, spectra[0]),
+        ("turn", "I"): same(shape, shape * np.eye(D)),
         ("turn", "E"): commute,
         # axes keep their places, or the same matrix up to its volume
         ("both", "EI"): same_matrix,
@@ -113,6 +118,7 @@ def test_what_letters_say(name):
     assert family.axis_aligned == (not off_diagonal.any())
     assert family.pooled == np.allclose(covariances, covariances[0])
     assert family.isotropic == np.allclose(covariances, covariances[:, :1, :1] * np.eye(4))
+    assert family.conjugate == (name not in COUPLED)
     assert hash(family) == hash(Covariance(*name)) and family == Covariance(*name)
 
 
@@ -126,10 +132,43 @@ def test_scatter_is_summed_over_what_is_shared():
         "VII": (axis, axis.sum(1)[:, None]),
         "EII": (axis, axis.sum().reshape(1, 1)),
     }
+    expected |= {name: (axis if name[2] == "I" else full,) * 2 for name in COUPLED}
+    assert {*expected, "EEI"} == set(FOURTEEN)
+    assert_close(Covariance(*"EEI").reduce(axis), axis.sum(0)[None])
     behind = {"VVV": (1, 1), "EEE": (3, 1), "VVI": (1, 1), "VII": (1, 4), "EII": (3, 4)}
+    behind |= {name: (1, 1) for name in COUPLED}
     for name, (scatter, sums) in expected.items():
         assert_close(Covariance(*name).reduce(scatter), sums)
         assert Covariance(*name).n_shared(K=3, D=4) == behind[name]
+
+
+@pytest.mark.parametrize("name", FOURTEEN)
+def test_the_nearest_member_is_the_matrix_itself_if_it_is_one(name):
+    """And a member in any case: by this the boundary tells them apart."""
+    family = Covariance(*name)
+    for D in (1, 2, 4):
+        members = random_member(name, 3, D)
+        assert_close(family.nearest(members), members)
+        assert_close(family.nearest(np.linalg.inv(members)), np.linalg.inv(members))
+    others = random_member("VVV", 3, 4, seed=1)
+    before = others.copy()
+    assert is_member(name, family.nearest(others))
+    assert np.allclose(family.nearest(others), others) == is_member(name, others)
+    assert_close(others, before)
+
+
+def test_axes_that_two_matrices_exchange():
+    """Their sum is a multiple of the identity, which has no axes of its own."""
+    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(2, 2)))[0]
+    pair = np.stack([turn @ np.diag(v) @ turn.T for v in ([1.0, 4.0], [4.0, 1.0])])
+    assert_close(Covariance(*"VVE").nearest(pair), pair)
+
+
+@pytest.mark.parametrize("name", COUPLED)
+def test_coupled_families_say_their_letters(name):
+    said = Covariance(*name).words()
+    assert said.count("equal") == name.count("E") and said.count("variable") == name.count("V")
+    assert ("axis-aligned" in said) == name.endswith("I")
 
 
 # ---------------------------------------------------------------------------------------- packing
@@ -154,9 +193,8 @@ def test_scikit_learns_shapes():
 
 def test_names_are_letters():
     """mclust's names mean their letters; scikit-learn's four are among them."""
-    for name, family in FAMILIES.items():
-        if len(name) == 3:
-            assert family == Covariance(*name)
+    assert {name for name in FAMILIES if len(name) == 3} == set(FOURTEEN)
+    assert all(FAMILIES[name] == Covariance(*name) for name in FOURTEEN)
     synonyms = {"full": "VVV", "tied": "EEE", "diag": "VVI", "spherical": "VII", "V": "VII"}
     assert all(FAMILIES[name] == Covariance(*letters) for name, letters in synonyms.items())
     assert FAMILIES["E"] == Covariance(*"EII")

@@ -232,11 +232,12 @@ def test_units_whose_squares_are_no_floats(points):
 
 # --- options ------------------------------------------------------------------------------------
 
+AXES = np.diag([0.5, 0, 0], 1) + np.diag([0.5, 0, 0], -1)
 BAD_OPTIONS = [
     (dict(n_components=0), "n_components must be an integer of at least 1, got 0."),
     (dict(n_components=2.0), "n_components must be an integer of at least 1, got 2.0."),
     (dict(n_components=True), "n_components must be an integer of at least 1, got True."),
-    (dict(covariance_type="ful"), "'spherical', 'VVV', 'EEE'", "got 'ful'. Did you mean 'full'?"),
+    (dict(covariance_type="ful"), "'spherical', 'EII', 'VII'", "got 'ful'. Did you mean 'full'?"),
     (dict(covariance_type=None), "covariance_type must be one of 'full'", "got None."),
     (dict(covariance_type="E"), "covariance_type='E' is for one feature, got 4.", "Choose"),
     (dict(tol=-1e-3), "tol must be a finite number of at least 0, got -0.001."),
@@ -275,6 +276,15 @@ BAD_OPTIONS = [
     (dict(covariance_type="VVI", precisions_init=[np.eye(4) + 0.5] * 2), "VVI precision"),
     (dict(covariance_type="VII", precisions_init=[np.diag([1.0, 1, 1, 2])] * 2), "VII precision"),
     (dict(covariance_type="EEE", precisions_init=[np.eye(4), 2 * np.eye(4)]), "EEE precision"),
+    (
+        dict(covariance_type="EVE", precisions_init=[np.eye(4), 2 * np.eye(4)]),
+        "'EVE precision' should be of the family: equal volume, variable shape, equal orientation",
+    ),
+    (
+        dict(covariance_type="VVE", precisions_init=[np.diag([1.0, 2, 3, 4]), np.eye(4) + AXES]),
+        "variable volume, variable shape, equal orientation for VVE",
+    ),
+    (dict(covariance_type="VEI", precisions_init=[np.eye(4), -np.eye(4)]), "eigenvalue is -1"),
     (dict(random_state="seed"), "cannot be used to seed"),
     (dict(warm_start="no"), "warm_start must be"),
     (dict(verbose=-1), "verbose must be"),

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.usefixtures("x64")
 class Guess(NamedTuple):
     x: jax.Array
     objective: jax.Array
+    remaining: jax.Array
     kappa: jax.Array
 
 
@@ -32,7 +33,8 @@ def newton(guess):
     """One step; the objective is that of the guess that entered."""
     new = 0.5 * (guess.x + 2.0 / guess.x)
     condition = jnp.maximum(jnp.abs(guess.x), jnp.abs(new))
-    return Guess(new, -jnp.abs(guess.x**2 - 2.0), condition)
+    objective = -jnp.abs(guess.x**2 - 2.0)
+    return Guess(new, objective, jnp.abs(objective - guess.objective), condition)
 
 
 advance = jax.jit(lambda progress, limits, span: run_until(newton, progress, limits, span))
@@ -40,7 +42,8 @@ advance = jax.jit(lambda progress, limits, span: run_until(newton, progress, lim
 
 def started(*guesses, objective=-np.inf):
     x = np.array(guesses)
-    return begin(Guess(x, np.zeros(len(x)), np.zeros(len(x))), objective)
+    blank = np.zeros(len(x))
+    return begin(Guess(x, np.full(len(x), objective), blank, blank))
 
 
 def limits(tol=1e-12, max_iter=50, kappa=1e6):

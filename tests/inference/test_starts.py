@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans, kmeans_plusplus
 
 from bayesgmm.core import Data
 from bayesgmm.inference import starts as module
+from bayesgmm.inference.agglomerate import hierarchical
 from bayesgmm.inference.starts import STARTS, starts
 from tests.conftest import assert_close
 
@@ -66,9 +68,10 @@ def test_contract(name):
     check_start(name)
 
 
-def test_k_means_finds_clusters_far_apart():
+@pytest.mark.parametrize("name", ["kmeans", "kmeans-whitened", "hierarchical"])
+def test_clusters_far_apart_are_found(name):
     points, labels = some_points()
-    for found in start("kmeans", shards_of(points)):
+    for found in start(name, shards_of(points)):
         assert same_partition(found, labels)
 
 
@@ -99,21 +102,99 @@ def test_draws_are_scikit_learns():
     assert np.array_equal(chosen[index], np.arange(K))
 
 
-@pytest.mark.parametrize("name", ["kmeans", "k-means++"])
+@pytest.mark.parametrize("name", ["kmeans", "k-means++", "kmeans-whitened"])
 def test_weights_count(name):
     """Points of next to no weight found no cluster."""
     points, labels = some_points()
     light = np.where(labels == 2, 1e-12, 1.0)
     heavy_only = 0
     for found in start(name, shards_of(points, light), n_init=10):
-        if name == "kmeans":
+        if name.startswith("kmeans"):
             heavy_only += len(set(found[labels < 2])) == K
         else:
             heavy_only += not np.any(found[labels == 2] >= 0)
     assert heavy_only == 10
 
 
-@pytest.mark.parametrize("name", ["kmeans", "k-means++"])
+def cigars(seed=2):
+    """Three long clusters side by side, turned, and which is which."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, K, N)
+    along, across = 30 * rng.normal(size=N), 12.0 * labels + rng.normal(size=N)
+    points = np.column_stack([along, across]) @ [[0.8, 0.6], [-0.6, 0.8]]
+    return points / points.std(axis=0), labels
+
+
+def test_whitened_k_means_finds_cigars():
+    """Which k-means of standardised columns cuts across."""
+    points, labels = cigars()
+    found = start("kmeans-whitened", shards_of(points), n_init=10)
+    assert np.mean([same_partition(own, labels) for own in found]) > 0.5
+    plain = start("kmeans", shards_of(points), n_init=10)
+    assert not any(same_partition(own, labels) for own in plain)
+
+
+def test_whitened_k_means_knows_neither_units_nor_axes():
+    points, _ = cigars()
+    image = points @ [[300.0, -1.0], [290.0, 1.0]] + 5
+    one, other = (start("kmeans-whitened", shards_of(x), n_init=5) for x in (points, image))
+    assert np.array_equal(one, other)
+
+
+def test_whitened_k_means_is_settled():
+    """Each point is nearest to its own centre, by the pooled covariance within the clusters."""
+    rng = np.random.default_rng(3)
+    points, weight = rng.normal(size=(N, D)) @ [[1.0, 0.9], [0.0, 0.3]], rng.uniform(1, 2, N)
+    for labels in start("kmeans-whitened", shards_of(points, weight), n_init=5):
+        members = [labels == k for k in range(K)]
+        centres = [np.average(points[own], axis=0, weights=weight[own]) for own in members]
+        apart = points - np.array(centres)[labels]
+        precision = np.linalg.inv(np.cov(apart.T, aweights=weight, ddof=0))
+        distance = cdist(points, centres, "mahalanobis", VI=precision)
+        assert np.mean(labels == distance.argmin(1)) == 1
+
+
+@pytest.mark.parametrize("name", ["kmeans-whitened", "hierarchical"])
+def test_collinear_and_constant_columns(name):
+    points, labels = some_points()
+    more = np.column_stack([points, points.sum(1), np.zeros(N)])
+    for dtype in (np.float64, np.float32):
+        for found in start(name, shards_of(more.astype(dtype))):
+            assert same_partition(found, labels)
+
+
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+@pytest.mark.parametrize("name", ["kmeans-whitened", "hierarchical"])
+def test_equal_points(name):
+    found = start(name, shards_of(np.full((N, D), 0.5)))
+    assert found.min() == 0 and found.max() < K
+    assert name != "hierarchical" or set(found[0]) == set(range(K))
+
+
+def test_restarts_beside_the_hierarchical_one_are_cells_of_k_means_plus_plus():
+    """The first start depends on no seed; each other point goes with the nearest chosen one."""
+    points, _ = some_points()
+    points = points * 0.1  # clusters that overlap
+    shards = shards_of(points, cuts=[90])
+    found = start("hierarchical", shards, n_init=4)
+    assert np.array_equal(found[0], start("hierarchical", shards, n_init=1, seed=7)[0])
+    assert np.array_equal(found[0], hierarchical(points, K))
+    random_state = np.random.RandomState(0)
+    for labels in found[1:]:
+        centres, _ = kmeans_plusplus(points, K, random_state=random_state)
+        apart = ((points[:, None] - centres) ** 2).sum(-1)
+        assert np.array_equal(labels, apart.argmin(1))
+
+
+def test_weights_count_in_agglomeration():
+    points, labels = some_points()
+    light = np.where(labels == 2, 1e-9, 1.0)
+    found = start("hierarchical", shards_of(points, light), n_init=1)[0]
+    assert np.array_equal(found, hierarchical(points, K, light))
+    assert len(set(found[labels < 2])) == K
+
+
+@pytest.mark.parametrize("name", ["kmeans", "k-means++", "kmeans-whitened"])
 def test_many_points_are_judged_by_some(name, monkeypatch):
     """Above KMEANS_ROWS the others join the nearest centre, block by block."""
     monkeypatch.setattr(module, "KMEANS_ROWS", 40)
@@ -129,6 +210,34 @@ def test_many_points_are_judged_by_some(name, monkeypatch):
     found = start(name, shards_of(points, cuts=[90]))
     assert max(seen) == 40
     check_labels(found)
-    if name == "kmeans":
+    if name.startswith("kmeans"):
         assert all(same_partition(own, labels) for own in found)
         assert sum(seen) == 2 * (40 + N)
+
+
+@pytest.mark.parametrize("cuts", [(), (90,)])
+def test_many_points_join_the_clusters_of_some(cuts, monkeypatch):
+    """Above AGGLOMERATED_ROWS; a single feature can afford KMEANS_ROWS."""
+    monkeypatch.setattr(module, "AGGLOMERATED_ROWS", 60)
+    monkeypatch.setattr(module, "KMEANS_ROWS", 70)
+    seen = []
+
+    def agglomerate(points, K, weight):
+        seen.append(len(points))
+        return hierarchical(points, K, weight)
+
+    monkeypatch.setattr(module, "hierarchical", agglomerate)
+    points, labels = some_points()
+    found = start("hierarchical", shards_of(points, cuts=cuts), n_init=1)
+    assert same_partition(found[0], labels)
+    line = points[:, :1] + 2 * points[:, 1:]
+    found = start("hierarchical", shards_of(line, cuts=cuts), n_init=1)[0]
+    assert np.mean(found == labels) > 0.9
+    assert seen == [60, 70]
+
+
+def test_more_components_than_agglomeration_would_see(monkeypatch):
+    monkeypatch.setattr(module, "AGGLOMERATED_ROWS", 50)
+    points = np.random.default_rng(3).normal(size=(N, D))
+    found = starts("hierarchical", shards_of(points), N, 80, 1, np.random.RandomState(0))[0]
+    assert set(found) == set(range(80))
