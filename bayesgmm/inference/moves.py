@@ -116,9 +116,9 @@ class Search:
         self.sample = _sample(shards, random_state)
 
     def __call__(self, run: drive.Run, r: int = 0) -> drive.Run:
-        """Run `r` of those that `vb.run` left, taken up until no move gains.
+        """Run `r` of those that `vb.run` left, taken up again until no move gains.
 
-        The result has leading axis 1 and room for as many components as it needs.
+        The result has leading axis 1, and room for as many components as were tried.
         """
         state = _row(run.state, r)
         symmetric = isinstance(self.prior_of(len(state.present)).weights, Symmetric)
@@ -143,10 +143,10 @@ class Search:
         state, K, whole = standing.state, standing.K, self.sample is self.shards
         prior = self.prior_of(self._room(K + 1))
         learned = _learned(state.concentration, prior)
-        given = prior, learned, self.config, self.cap, self.random_state
+        given = prior, learned, self.config, self.cap, self.random_state, new
         view = View(state, self.sample[0], *given)
         bar = standing.bound if whole else self._bar(view)
-        for batch in view.batches(self.gain, new):
+        for batch in view.batches(self.gain):
             better = self._climb(view.states(batch), self.sample, bar, K)
             if better is not None and not whole:
                 better = self._climb([better[0]], self.shards, standing.bound, K)
@@ -176,10 +176,10 @@ class Search:
         """The best of the states that come to the bar side by side, and its trace; None if none."""
         P = len(states)
         bars = np.array([bar + (self.gain if s.present.sum() >= K else 0) for s in states])
-        stacked, previous = _stack(states, 1 if P == 1 else SIDE), -np.inf
+        stacked = _stack(states, 1 if P == 1 else SIDE)
         traces: list[list[float]] = [[] for _ in states]
         for _ in range(TRIALS):
-            run = self._iterate(stacked, shards, min(TRIAL, self.max_iter), previous)
+            run = self._iterate(stacked, shards, min(TRIAL, self.max_iter))
             for trace, new in zip(traces, run.history[:P], strict=True):
                 trace.extend(new)
             ahead = np.where(run.failed, -np.inf, run.objective)[:P] - bars
@@ -189,7 +189,7 @@ class Search:
             going = ~(run.converged | run.failed)[:P]
             if not any(_may_reach(traces[p], bars[p]) for p in np.flatnonzero(going)):
                 return None
-            stacked, previous = run.state, run.objective
+            stacked = run.state
         return None
 
     def _settled(self, state: VBState, trace: list, standing: Standing) -> Standing:
@@ -202,9 +202,7 @@ class Search:
                 self.watch(progress._replace(n_iter=progress.n_iter + np.int32(done)))
 
         move = Pruning(prior, self.config, 1) if self.prune else None
-        run = self._iterate(
-            _stack([state]), self.shards, self.max_iter, history[-1], watch, move, TRIAL
-        )
+        run = self._iterate(_stack([state]), self.shards, self.max_iter, watch, move, TRIAL)
         history = history + list(run.history[0])
         end = bool(run.converged[0]), bool(run.failed[0])
         return Standing(_row(run.state, 0), float(run.objective[0]), history, *end)

@@ -225,12 +225,12 @@ def _with_room(leaf: np.ndarray, room: int) -> np.ndarray:
 
 
 def cuts(
-    points: np.ndarray, weight: np.ndarray, n: int, random_state: np.random.RandomState
+    points: np.ndarray, weight: np.ndarray, n: int, random_state: np.random.RandomState, new: bool
 ) -> np.ndarray:
-    """Places from which to divide weighted points [D, N]: 0 or 1 for each of them, [n, N].
+    """Where divisions of weighted points [D, N] begin: 0 or 1 for each of them, [n, N].
 
-    Across the longest axis; the outer two fifths from the rest; and in the middle of two points
-    drawn at random, where distances are Mahalanobis distances.
+    Across the longest axis; the outer two fifths from the rest (both only for points that are
+    `new`); and between two points drawn at random. Distances are Mahalanobis distances.
     """
     total = weight.sum()
     gap = points - (points @ weight / total)[:, None]
@@ -239,11 +239,12 @@ def cuts(
     distance = np.square(white).sum(0)
     order = np.argsort(distance)
     inner = np.searchsorted(weight[order].cumsum(), 0.6 * total)
-    found = [white[-1] > 0, distance > distance[order][min(inner, len(order) - 1)]]
-    for _ in range(n - 2):
+    outer = distance > distance[order][min(inner, len(order) - 1)]
+    found = [white[-1] > 0, outer][:n] if new else []
+    for _ in range(n - len(found)):
         a, b = white[:, random_state.choice(len(weight), 2, p=weight / total)].T
         found.append((b - a) @ (white - 0.5 * (a + b)[:, None]) > 0)
-    return np.stack(found[:n]).astype(np.int32)
+    return np.stack(found).astype(np.int32)
 
 
 @partial(jax.jit, static_argnames=("family",), compiler_options=WIDE)
@@ -287,8 +288,9 @@ def halves_of(
     prior: VBPrior,
     family: Covariance,
     random_state: np.random.RandomState,
+    new: bool = True,
 ) -> list[Half]:
-    """The points of each pair, or of one component named twice, divided in `n` ways.
+    """The points of each pair, or of one component named twice, divided in `n` ways (`cuts`).
 
     Where there are fewer than two points there is nothing to divide.
     """
@@ -298,7 +300,7 @@ def halves_of(
         if own.sum() >= 2:
             which += [(i, j)] * n
             weights += [own] * n
-            sides += list(cuts(points, own, n, random_state))
+            sides += list(cuts(points, own, n, random_state, new))
     components, found = jax.tree.map(lambda leaf: leaf[:2], prior.components), []
     for low in range(0, len(which), SIDE):
         rows = [min(low + b, len(which) - 1) for b in range(SIDE)]

@@ -70,6 +70,8 @@ class View:
     cap : float
         The most components.
     random_state : numpy.random.RandomState
+    new : bool
+        Whether the state has not been seen before; if it has, only new cuts are of use.
     """
 
     def __init__(
@@ -81,9 +83,10 @@ class View:
         config: VBConfig,
         cap: float,
         random_state: np.random.RandomState,
+        new: bool,
     ):
         self.data, self.prior, self.learned, self.config = data, prior, learned, config
-        self.cap, self.random_state = cap, random_state
+        self.cap, self.random_state, self.new = cap, random_state, new
         self.log_joint = joint(state, data, config.family)
         about = state.mixture.means[state.present]
         self.parts = parts_of(self.log_joint, about, data, config.family)
@@ -93,7 +96,7 @@ class View:
         """A state of each."""
         return states_of(several, self.learned, self.prior, self.config)
 
-    def batches(self, gain: float, new: bool) -> Iterator[list[Parts]]:
+    def batches(self, gain: float) -> Iterator[list[Parts]]:
         """Parts to go on from, to be tried side by side: at most `SIDE` at a time.
 
         First all together that gain at once; then those that may gain in some iterations.
@@ -102,8 +105,6 @@ class View:
         ----------
         gain : float
             What a component more must bring.
-        new : bool
-            Whether the state has not been seen before; if it has, only new cuts are of use.
         """
         merges = self._merges()
         if merges and merges[0].gain > 0:
@@ -115,7 +116,7 @@ class View:
         together = [split for split in best if split.gain > gain][: int(most)]
         if together:
             yield [self._all_split(together)]
-        climbing = [*merges[:MERGES], *self._deletions()] if new else []
+        climbing = [*merges[:MERGES], *self._deletions()] if self.new else []
         if K < self.cap:
             climbing += _best_of_each(splits, 2)[:SPLITS]
         climbing += self._exchanges(merges, best)
@@ -174,10 +175,8 @@ class View:
 
     def _divisions(self, pairs: Sequence[tuple]) -> list[Proposal]:
         """Divisions of each pair, or of a component named twice."""
-        family = self.config.family
-        halves = halves_of(
-            self.parts, pairs, WAYS, self.data, self.prior, family, self.random_state
-        )
+        cutting = self.data, self.prior, self.config.family, self.random_state, self.new
+        halves = halves_of(self.parts, pairs, WAYS, *cutting)
         several = [divided(self.parts, half) for half in halves]
         return self._proposals(several, [(half.which, half) for half in halves])
 

@@ -156,7 +156,8 @@ def from_moments(
     The objective is the bound at those responsibilities.
     """
     state = _updated(found, about, concentration, present, prior, config)
-    return state._replace(objective=found.evidence + state.objective)
+    objective = found.evidence + state.objective
+    return state._replace(objective=objective, remaining=jnp.inf + jnp.zeros_like(objective))
 
 
 def expect(state: VBState, data: Data, config: VBConfig) -> Moments:
