@@ -91,8 +91,6 @@ class Search:
     prune : bool, default True
     rounding : float, default 0
         Differences of bounds that mean nothing.
-    watch : callable, optional
-        Called with the progress of the iterations after a move.
     """
 
     def __init__(
@@ -106,25 +104,39 @@ class Search:
         random_state: np.random.RandomState,
         prune: bool = True,
         rounding: float = 0.0,
-        watch: Callable[[Progress], None] | None = None,
     ):
+        shards = jax.tree.map(np.asarray, list(shards))
         self.shards, self.config, self.random_state = shards, config, random_state
-        self.tol, self.max_iter, self.prune, self.watch = tol, max_iter, prune, watch
+        self.tol, self.max_iter, self.prune = tol, max_iter, prune
         self.cap = np.inf if cap is None else cap
         self.gain = max(GAIN, tol, rounding)
         self.prior_of = cache(prior_of)
         self.sample = _sample(shards, random_state)
+        self.whole = self.sample is shards
+        self.watch: Callable[[Progress], None] | None = None
 
-    def __call__(self, run: drive.Run, r: int = 0) -> drive.Run:
-        """Run `r` of those that `vb.run` left, taken up again until no move gains.
+    def __call__(
+        self, run: drive.Run, watch: Callable[[Progress], None] | None = None
+    ) -> drive.Run:
+        """The one run that `vb.run` has left, taken up again until no move gains.
 
-        The result has leading axis 1, and room for as many components as were tried.
+        Parameters
+        ----------
+        run : drive.Run
+            With leading axis 1.
+        watch : callable, optional
+            Called with the progress of the iterations after each move.
+
+        Returns
+        -------
+        drive.Run
+            With leading axis 1, and room for as many components as were tried.
         """
-        state = _row(run.state, r)
+        state, self.watch = _row(run.state, 0), watch
         symmetric = isinstance(self.prior_of(len(state.present)).weights, Symmetric)
         self.least = len(state.present) if symmetric else LEAST  # its prior is over all the slots
-        bound, history = float(run.objective[r]), list(run.history[r])
-        standing = Standing(state, bound, history, bool(run.converged[r]), bool(run.failed[r]))
+        end = bool(run.converged[0]), bool(run.failed[0])
+        standing = Standing(state, float(run.objective[0]), list(run.history[0]), *end)
         idle = 0
         while idle < ROUNDS and not standing.failed:
             better = self._round(standing, new=idle == 0)
@@ -140,7 +152,7 @@ class Search:
 
     def _round(self, standing: Standing, new: bool) -> Standing | None:
         """The run after the first move that gains; None if there is none."""
-        state, K, whole = standing.state, standing.K, self.sample is self.shards
+        state, K, whole = standing.state, standing.K, self.whole
         prior = self.prior_of(self._room(K + 1))
         learned = _learned(state.concentration, prior)
         given = prior, learned, self.config, self.cap, self.random_state, new
@@ -245,7 +257,7 @@ def _sample(shards: Sequence[Data], random_state: np.random.RandomState) -> Sequ
     points, weight = [], []
     for shard, n in zip(shards, counts, strict=True):
         rows = np.sort(random_state.choice(n, int(share * n), replace=False))
-        points.append(np.asarray(shard.points)[:, rows])
-        weight.append(np.asarray(shard.weight)[rows] * (n / max(len(rows), 1)))
+        points.append(shard.points[:, rows])
+        weight.append(shard.weight[rows] * (n / max(len(rows), 1)))
     whole = pad(np.concatenate(points, axis=1).T, np.concatenate(weight))
     return [jax.tree.map(np.asarray, whole)]
