@@ -452,16 +452,17 @@ def _float64(mixture: Mixture) -> Mixture:
     return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), mixture)
 
 
-def print_progress(model: MixtureEstimator, progress: Any) -> None:
-    """What `verbose` shows of the iterations just made."""
+def print_progress(model: MixtureEstimator, progress: Any, first_run: int = 0) -> None:
+    """What `verbose` shows of the iterations just made, by runs numbered from this one."""
     if not model.verbose:
         return
-    for run, trace in enumerate(progress.history):
+    for r, trace in enumerate(progress.history):
+        run = first_run + r
         values = trace[np.isfinite(trace)]
-        first = int(progress.n_iter[run]) - len(values) + 1
+        first = int(progress.n_iter[r]) - len(values) + 1
         for i, value in enumerate(values):
             if (first + i) % model.verbose_interval == 0:
                 gain = f"  gain {value - values[i - 1]:.2e}" if model.verbose > 1 and i else ""
                 print(f"restart {run}  iteration {first + i}{gain}")
-        if progress.status[run] == CONVERGED and len(values):
-            print(f"restart {run}  converged after {progress.n_iter[run]} iterations")
+        if progress.status[r] == CONVERGED and len(values):
+            print(f"restart {run}  converged after {progress.n_iter[r]} iterations")

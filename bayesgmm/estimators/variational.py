@@ -36,25 +36,41 @@ from bayesgmm.estimators.points import (
     n_shards,
     standard_shards,
 )
-from bayesgmm.inference import vb
+from bayesgmm.inference import drive, vb
 from bayesgmm.inference.drive import Run
+from bayesgmm.inference.moves import Search, room_for
 from bayesgmm.inference.prune import EVERY, Pruning, without
+
+HANDFUL = 4
+"""Components that a fit begins with where their number is left to the moves."""
+
+NUMBERED = {
+    "moves": (False, "means that none of them is added or merged"),
+    "weight_concentration_prior": (None, "is 1 / n_components"),
+    "weight_concentration_prior_type": (
+        "dirichlet_distribution",
+        "is a prior over a known number of them",
+    ),
+    "covariance_prior": ("data-scaled", "is a covariance divided by n_components^(2 / D)"),
+}
+"""What asks for a number of components, and why."""
 
 
 class BayesianGaussianMixture(MixtureEstimator):
     r"""Gaussian mixture with priors, its posterior approximated by variational Bayes.
 
     Takes the place of `sklearn.mixture.BayesianGaussianMixture`: the same attributes, and with
-    ``prune=False, weight_concentration_prior=None`` its algorithm (for "full" covariances; its
-    updates for the other types are not the ascent of any bound, ours are exact). Beyond it:
-    components that hold no points are removed, the concentration is learned, the bound has every
+    ``prune=False, moves=False, weight_concentration_prior=None`` its algorithm (for "full"
+    covariances; its updates for the other types are not the ascent of any bound, ours are exact).
+    Beyond it: components are merged, split and removed, the concentration is learned, the bound has every
     constant, and the density of new points is the exact posterior predictive.
 
     Parameters
     ----------
-    n_components : int, default 10
-        The most components that may be used. More than there are points are only so many, unless
-        ``prune=False``, which asks for exactly `n_components`.
+    n_components : int, optional
+        The most components that may be used, with which the fit begins; when not given it begins
+        with a handful and there is no other limit than the points. More than there are points are
+        only so many, unless ``prune=False, moves=False``, which asks for exactly `n_components`.
     covariance_type : str, default "full"
         "full" (VVV), "tied" (EEE), "diag" (VVI), "spherical" (VII), by scikit-learn's name or
         mclust's; "E" (shared variance) and "V" for one feature. Under scikit-learn's names
@@ -67,7 +83,8 @@ class BayesianGaussianMixture(MixtureEstimator):
         as a share (1e-6 unless given) of the variance of each feature. As in scikit-learn it is
         added to the scatter of every point; its part is in the bound.
     max_iter : int, default 100
-        0 gives the parameters of the start.
+        Iterations before the moves, and again after each of them; 0 gives the parameters of the
+        start.
     n_init : int, default 1
         Restarts, run side by side; the one of largest bound is kept.
     init_params : {"kmeans", "k-means++", "random", "random_from_data"} or array, default "kmeans"
@@ -75,8 +92,8 @@ class BayesianGaussianMixture(MixtureEstimator):
         none) or responsibilities [N, K] to start from.
     weight_concentration_prior_type : str, default "dirichlet_process"
         "dirichlet_process", "pitman_yor" or "dirichlet_distribution" (a symmetric Dirichlet over
-        exactly `n_components`). The processes are held as `n_components` sticks, none of them
-        forced to take all that is left.
+        exactly `n_components`). The processes are held as so many sticks as there are components,
+        none of them forced to take all that is left.
     weight_concentration_prior : float, None, "gamma" or ("gamma", shape, rate), default "gamma"
         A number is fixed, None is 1 / n_components, and with "gamma" the concentration is learned
         under a Gamma prior, Gamma(1, 1) unless given; for a Dirichlet it is the prior of the
@@ -97,6 +114,11 @@ class BayesianGaussianMixture(MixtureEstimator):
     prune : bool, default True
         Whether components that expect less than one point are removed where the bound does not
         fall by that, and sticks kept in order of size.
+    moves : bool, default True
+        Whether a run that stands still tries to merge, delete, split and exchange components, and
+        goes on from what raises the bound: so that what is found hardly depends on the start. The
+        number of tries is limited, not that of components: with overlapping clusters the last few
+        tenths of a nat may still depend on the random state.
     random_state : int, RandomState or None
     warm_start : bool, default False
         Whether `fit` goes on from the last fit.
@@ -129,7 +151,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         and comparable between covariance types and priors.
     lower_bound_ : float
         `elbo_`; or scikit-learn's number, which leaves constants out, where the algorithm is
-        scikit-learn's ("full", no discount, fixed concentration, ``prune=False``).
+        scikit-learn's ("full", no discount, fixed concentration, ``prune=False, moves=False``).
     lower_bounds_ : list of float
         The bound after each iteration of the run that was kept, with or without constants likewise.
         It never falls.
@@ -151,6 +173,7 @@ class BayesianGaussianMixture(MixtureEstimator):
     Attias (2000), *Advances in Neural Information Processing Systems* 12, 209-215.
     Blei and Jordan (2006), *Bayesian Analysis* 1, 121-144.
     Fraley and Raftery (2007), *Journal of Classification* 24, 155-181.
+    Hughes and Sudderth (2013), *Advances in Neural Information Processing Systems* 26, 1133-1141.
 
     Examples
     --------
@@ -158,7 +181,7 @@ class BayesianGaussianMixture(MixtureEstimator):
     >>> from bayesgmm import BayesianGaussianMixture
     >>> rng = np.random.default_rng(0)
     >>> X = np.concatenate([rng.normal(-4, 1, 60), rng.normal(4, 1, 40)])[:, None]
-    >>> model = BayesianGaussianMixture(8, random_state=0).fit(X)
+    >>> model = BayesianGaussianMixture(random_state=0).fit(X)
     >>> model.n_components_, model.weights_.round(1)
     (2, array([0.6, 0.4]))
     """
@@ -167,7 +190,7 @@ class BayesianGaussianMixture(MixtureEstimator):
 
     def __init__(
         self,
-        n_components: int = 10,
+        n_components: int | None = None,
         *,
         covariance_type: str = "full",
         tol: float = 1e-3,
@@ -183,6 +206,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         degrees_of_freedom_prior: float | None = None,
         covariance_prior: Any = None,
         prune: bool = True,
+        moves: bool = True,
         random_state: Any = None,
         warm_start: bool = False,
         verbose: int = 0,
@@ -203,6 +227,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         self.degrees_of_freedom_prior = degrees_of_freedom_prior
         self.covariance_prior = covariance_prior
         self.prune = prune
+        self.moves = moves
         self.random_state = random_state
         self.warm_start = warm_start
         self.verbose = verbose
@@ -242,39 +267,65 @@ class BayesianGaussianMixture(MixtureEstimator):
         resume = self.warm_start and hasattr(self, "converged_")
         entered = self._enter(X, sample_weight)
         kept = entered.kept(relative=False)
-        K = self._most(len(kept.X))
+        cap = self._cap(len(kept.X))
         check_univariate(self.covariance_type, kept.X.shape[1])
         units = self._units(kept, family.scaling)
         own = priors.component_prior(
             kept,
             units,
             family,
-            K,
+            cap,
             mean=self.mean_prior,
             mean_precision=self.mean_precision_prior,
             dof=self.degrees_of_freedom_prior,
             scale=self.covariance_prior,
         )
         if resume:
-            self._check_last(own, K)
-        run, bounds, prior = self._optimize(entered, kept, units, own, K, resume)
-        self._leave(run, bounds, prior, own, units, entered)
+            self._check_last(own, cap)
+        runs, bounds, prior = self._optimize(entered, kept, units, own, cap, resume)
+        self._leave(runs, bounds, prior, own, units, entered)
 
     def _check_options(self) -> None:
-        check_number(self.n_components, "n_components", integer=True, low=1)
+        self._check_number_of_components()
         check_number(self.tol, "tol", low=0)
         self._check_common()
         lookup(priors.CONJUGATE, self.covariance_type, "covariance_type")
         self._check_weights()
-        if not isinstance(self.prune, bool | np.bool_):
-            raise ValueError(f"prune must be True or False, got {self.prune!r}.")
+        for name in ("prune", "moves"):
+            value = getattr(self, name)
+            if not isinstance(value, bool | np.bool_):
+                raise ValueError(f"{name} must be True or False, got {value!r}.")
 
-    def _most(self, N: int) -> int:
-        """The most components for N points: not more than these, if some may be removed."""
-        if self.prune:
+    def _check_number_of_components(self) -> None:
+        if self.n_components is not None:
+            check_number(self.n_components, "n_components", integer=True, low=1)
+            return
+        for name, (value, why) in NUMBERED.items():
+            given = getattr(self, name)
+            if given is value or (isinstance(given, str) and given == value):
+                raise ValueError(
+                    f"n_components=None leaves their number to the moves, but {name}={given!r} "
+                    f"{why}. Give n_components, the most that may be used."
+                )
+
+    def _cap(self, N: int) -> int:
+        """The most components for N points."""
+        if self.n_components is None:
+            return N
+        if self.prune or self.moves:
             return min(self.n_components, N)
         check_components(self.n_components, N)
         return self.n_components
+
+    def _first_number(self, cap: int) -> int:
+        """Components that a fit begins with."""
+        if self.n_components is not None:
+            return cap
+        if isinstance(self.init_params, str):
+            return min(HANDFUL, cap)
+        start = np.asarray(self.init_params)
+        several = start.shape[1] if start.ndim == 2 else int(start.max(initial=0)) + 1
+        return min(max(several, 1), cap)
 
     def _check_weights(self) -> float:
         """The options of the weights; returns the discount."""
@@ -293,17 +344,21 @@ class BayesianGaussianMixture(MixtureEstimator):
         kept: Entered,
         units: Standardizer,
         own: priors.ComponentPrior,
-        K: int,
+        cap: int,
         resume: bool,
-    ) -> tuple[Run, np.ndarray, vb.VBPrior]:
-        """All restarts and their bounds; the standardised points are gone when it returns."""
+    ) -> tuple[list[Run], np.ndarray, vb.VBPrior]:
+        """A run of every restart, their bounds, the prior; the standardised points are gone."""
         (N, D), dtype, family = kept.X.shape, kept.X.dtype, self._family
-        room = capacity(K, N)
+        K = len(self.means_) if resume else self._first_number(cap)
+        room = self._room(K, cap, N)
         threads = n_shards(N, D, K, family.axis_aligned)
         config = vb.VBConfig(family, choose_form(D, family.axis_aligned), bool(self.prune))
         shards = standard_shards(kept.X, kept.weight, units, threads)
+        rounding = np.finfo(dtype).eps * kept.total * D
+        ends = max(self.tol, rounding), self.max_iter  # no finer than its rounding
+        prior_of = partial(self._core_prior, own, units, cap, dtype)
         with float_scope(dtype):
-            prior = self._core_prior(own, units, K, room, dtype)
+            prior = prior_of(room)
             # shares their memory; a small array gets there sooner as an argument of each call
             placed = shards if N <= FEW else jax.device_put(shards)
             if resume:
@@ -314,31 +369,40 @@ class BayesianGaussianMixture(MixtureEstimator):
                 states = self._begin(placed, start, prior, config, np.arange(room) < K)
             move = Pruning(prior, config, len(states.objective)) if self.prune else None
             states = states if move is None else move.first(states)
-            run = vb.run(
-                states,
-                placed,
-                prior,
-                config,
-                max(self.tol, np.finfo(dtype).eps * kept.total * D),  # no finer than its rounding
-                self.max_iter,
-                partial(print_progress, self),
-                move,
-                EVERY if self.prune else vb.SPAN,
-            )
-            bounds = vb.lower_bounds(run.state, placed, prior, config)
-        bounds = np.where(run.failed | np.isnan(bounds), -np.inf, bounds)
+            watch, most = partial(print_progress, self), EVERY if self.prune else vb.SPAN
+            run = vb.run(states, placed, prior, config, *ends, watch, move, most)
+            runs = [drive.one_run(run, r) for r in range(len(run.objective))]
+            if self.moves and self.max_iter > 0:
+                tries = check_random_state(self.random_state), bool(self.prune), rounding
+                search = Search(placed, prior_of, config, *ends, cap, *tries)
+                runs = [
+                    search(own_run, partial(watch, first_run=r)) for r, own_run in enumerate(runs)
+                ]
+            bounds = [
+                vb.lower_bounds(run.state, placed, prior_of(run.state.present.shape[1]), config)
+                for run in runs
+            ]
+        failed = np.concatenate([run.failed for run in runs])
+        bounds = np.concatenate(bounds)
+        bounds = np.where(failed | np.isnan(bounds), -np.inf, bounds)
         if np.isneginf(bounds).all():
             raise ValueError(SINGULAR)
-        return run, bounds, prior
+        return runs, bounds, prior
+
+    def _room(self, K: int, cap: int, N: int) -> int:
+        """Components that the compiled programs hold."""
+        if not priors.WEIGHTS[self.weight_concentration_prior_type].sticks:
+            K = cap
+        return room_for(K) if self.moves else capacity(K, N)
 
     # --- where it begins
 
     def _core_prior(
-        self, own: priors.ComponentPrior, units: Standardizer, K: int, room: int, dtype: Any
+        self, own: priors.ComponentPrior, units: Standardizer, cap: int, dtype: Any, room: int
     ) -> vb.VBPrior:
         kind = self.weight_concentration_prior_type
         weights, concentration = priors.weight_prior(
-            kind, self.weight_concentration_prior, self._check_weights(), K
+            kind, self.weight_concentration_prior, self._check_weights(), cap, room
         )
         components = priors.change_units(
             priors.spread(own, self._family, room), units, self._family, to_core=True
@@ -364,12 +428,13 @@ class BayesianGaussianMixture(MixtureEstimator):
         components = self._fitted.posterior.components
         K, D = np.shape(self.means_)
         features = len(own.mean)
-        fits = K <= cap if self.prune else K == cap
+        flexible = self.prune or self.moves
+        fits = K <= cap if flexible else K == cap
         if not fits or D != features or components.scale.shape[1:] != own.scale.shape:
             raise ValueError(
                 f"warm_start=True goes on from the last fit, of {K} components in {D} features "
                 f"with covariances of shape {components.scale.shape[1:]}; now there are to be "
-                f"{'at most ' if self.prune else ''}{cap} in {features} features with shape "
+                f"{'at most ' if flexible else ''}{cap} in {features} features with shape "
                 f"{own.scale.shape}. Set warm_start=False to start anew."
             )
 
@@ -409,7 +474,7 @@ class BayesianGaussianMixture(MixtureEstimator):
 
     def _leave(
         self,
-        run: Run,
+        runs: list[Run],
         bounds: np.ndarray,
         prior: vb.VBPrior,
         own: priors.ComponentPrior,
@@ -417,22 +482,23 @@ class BayesianGaussianMixture(MixtureEstimator):
         entered: Entered,
     ) -> None:
         best = int(bounds.argmax())
-        state = jax.tree.map(lambda leaf: np.asarray(leaf[best]), run.state)
+        run = runs[best]
+        state = jax.tree.map(lambda leaf: np.asarray(leaf[0]), run.state)
         volume = entered.total * units.log_volume
         self._publish_prior(own)
         with float_scope("float64"):
-            self._publish_state(state, own, units, run.objective[best] - volume, entered.X.dtype)
+            self._publish_state(state, own, units, run.objective[0] - volume, entered.X.dtype)
             constant = self._left_out(entered.total, prior)
         self.elbo_ = float(bounds[best]) - volume
-        traces = [trace - (volume + constant) for trace in run.history]
+        traces = [trace - (volume + constant) for run in runs for trace in run.history]
         self.lower_bounds_ = traces[best].tolist()
         as_theirs = constant != 0 and len(traces[best])
         self.lower_bound_ = self.lower_bounds_[-1] if as_theirs else self.elbo_ - constant
         self.restart_lower_bounds_ = traces
         self.best_restart_ = best
         self.labels_ = self._read(entered.X, most_probable)[0]
-        self.converged_ = bool(run.converged[best])
-        self.n_iter_ = int(run.n_iter[best])
+        self.converged_ = bool(run.converged[0])
+        self.n_iter_ = int(run.n_iter[0])
         if not self.converged_ and self.max_iter > 0:
             gain = np.diff(traces[best])[-1:]
             last = f"a last gain of {gain[0]:.1e} nats" if len(gain) else "no gain to judge by"
@@ -476,7 +542,8 @@ class BayesianGaussianMixture(MixtureEstimator):
     def _left_out(self, total: float, prior: vb.VBPrior) -> float:
         """What scikit-learn's bound lacks, where its algorithm is ours; 0 elsewhere."""
         theirs = ("dirichlet_process", "dirichlet_distribution")
-        same = self.weight_concentration_prior_type in theirs and not self.prune
+        same = self.weight_concentration_prior_type in theirs
+        same = same and not (self.prune or self.moves)
         full = not (self._family.pooled or self._family.axis_aligned)
         if not (same and full and isinstance(prior.concentration, Fixed)):
             return 0.0
@@ -588,7 +655,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         >>> model.prior_n_clusters(3).round(3)
         array([0.333, 0.5  , 0.167])
         """
-        check_number(self.n_components, "n_components", integer=True, low=1)
+        self._check_number_of_components()
         discount = self._check_weights()
         check_number(n, "n", integer=True, low=1)
         if max_clusters is not None:

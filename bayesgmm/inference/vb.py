@@ -143,6 +143,23 @@ def first_state(
     return state._replace(objective=nothing - jnp.inf, remaining=nothing + jnp.inf)
 
 
+def from_moments(
+    found: Moments,
+    about: Array,
+    concentration: Any,
+    present: Array,
+    prior: VBPrior,
+    config: VBConfig,
+) -> VBState:
+    """The update from moments about `about`, whose `evidence` holds the entropy of what made them.
+
+    The objective is the bound at those responsibilities.
+    """
+    state = _updated(found, about, concentration, present, prior, config)
+    objective = found.evidence + state.objective
+    return state._replace(objective=objective, remaining=jnp.inf + jnp.zeros_like(objective))
+
+
 def expect(state: VBState, data: Data, config: VBConfig) -> Moments:
     """Moments under q(z), with the sum of the log normalisers; those of two shards add."""
     return soft(data, state.mixture, config.form)
