@@ -224,12 +224,16 @@ def learn(weights: Any, present: Array, prior: VBPrior) -> Any:
 
 def read(posterior: Hyperparameters, present: Array, ridge: Array, family: Covariance) -> Mixture:
     """The mixture of a sweep: `expectation`, less what the measurement error costs."""
-    mixture = expectation(posterior, family)
+    mixture = with_error(expectation(posterior, family), ridge)
+    return mixture._replace(log_weights=jnp.where(present, mixture.log_weights, -jnp.inf))
+
+
+def with_error(mixture: Mixture, ridge: Array) -> Mixture:
+    """The mixture of points that are measured with an error of variance `ridge` [D]."""
     inverse = inverse_scales(mixture.scales)
     squares = jnp.square(inverse)
     precision = squares if is_axis_aligned(mixture.scales) else squares.sum(-2)
-    log_weights = mixture.log_weights - 0.5 * precision @ ridge
-    return mixture._replace(log_weights=jnp.where(present, log_weights, -jnp.inf))
+    return mixture._replace(log_weights=mixture.log_weights - 0.5 * precision @ ridge)
 
 
 # --- the bound ------------------------------------------------------------------------------------
