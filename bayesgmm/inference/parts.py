@@ -1,4 +1,4 @@
-"""Merges, deletions and divisions of components, each with its bound before any sweep.
+"""Merges, divisions and births of components, each with its bound before any sweep.
 
 The bound is a function of the moments of the components and of the entropy of the responsibilities
 (`vb.from_moments`). Of a merge both follow from what is known of the two components; components
@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.special import softmax
 
 from bayesgmm.core.arrays import Array, Data
 from bayesgmm.core.conjugate import Hyperparameters, NormalInverseWishart, mode, update
@@ -97,9 +96,9 @@ def joint(state: VBState, data: Data, family: Covariance) -> np.ndarray:
     return np.asarray(_joint(state.mixture, data, family.axis_aligned))[state.present]
 
 
-def parts_of(log_joint: np.ndarray, about: np.ndarray, data: Data, family: Covariance) -> Parts:
-    """Responsibilities in proportion to exp(log joint) [K, N], and their moments."""
-    resp, weight, points = softmax(log_joint, axis=0), np.asarray(data.weight), data.points
+def parts_of(resp: np.ndarray, about: np.ndarray, data: Data, family: Covariance) -> Parts:
+    """Components of responsibilities [K, N], and their moments about points [K, D]."""
+    weight, points = np.asarray(data.weight), data.points
     sums = [
         _sums(points - m[:, None], r * weight, family) for m, r in zip(about, resp, strict=True)
     ]
@@ -173,6 +172,34 @@ def divided(parts: Parts, half: Half, lost: int | None = None) -> Parts:
         fields[name] = leaf
     entropy = _joint_entropy(parts, i, j) + half.entropy
     return parts._replace(entropy=entropy, resp=parts.resp if single else None, **fields)
+
+
+def born(parts: Parts, chosen: np.ndarray, data: Data, family: Covariance) -> Parts:
+    """The chosen points [N] become a component, which comes last."""
+    points, own = np.asarray(data.points), chosen * parts.weight
+    about = np.concatenate([parts.about, (points @ own / own.sum())[None]])
+    resp = np.concatenate([np.where(chosen, 0.0, parts.resp), chosen[None]]).astype(points.dtype)
+    return parts_of(resp, about, data, family)
+
+
+def neighbourhoods(
+    parts: Parts, data: Data, n: int, random_state: np.random.RandomState
+) -> list[np.ndarray]:
+    """The points nearest to some that are drawn at random, up to a quarter of all; n of [N].
+
+    Distances are those of the pooled covariance of the components.
+    """
+    points, weight = np.asarray(data.points), parts.weight
+    second = parts.second.sum(0) if parts.second.ndim == 3 else np.diag(parts.second.sum(0))
+    values, axes = np.linalg.eigh(second / parts.counts.sum())
+    white = (axes / np.sqrt(np.maximum(values, 1e-12 * values[-1] + 1e-30))).T @ points
+    least, total, found = 2.0 * (len(points) + 1), weight.sum(), []
+    for centre in random_state.choice(len(weight), n, p=weight / total):
+        size = least * max(total / 4 / least, 1.0) ** random_state.uniform()
+        order = np.argsort(np.square(white - white[:, [centre]]).sum(0) + 1e30 * (weight == 0))
+        within = order[weight[order].cumsum() <= size]
+        found.append(np.isin(np.arange(len(weight)), within))
+    return [chosen for chosen in found if (chosen * weight).sum() > 0]
 
 
 # --- their bound ----------------------------------------------------------------------------------

@@ -1,19 +1,22 @@
-"""Which components to merge, delete, split or divide anew: the proposals of a round, best first."""
+"""What to merge, delete, split, divide anew or add: the proposals of a round, best first."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import logsumexp, softmax
 
 from bayesgmm.core.arrays import Data
 from bayesgmm.inference.parts import (
     SIDE,
     Half,
     Parts,
+    born,
     divided,
     halves_of,
     joint,
     merged,
+    neighbourhoods,
     parts_of,
     states_of,
 )
@@ -30,6 +33,12 @@ DELETED = 2
 
 MERGES, SPLITS, EXCHANGES, AGAIN = 4, 8, 8, 12
 """Proposals of each kind that are tried although they lose at once."""
+
+SPARSE = (0.05, 0.15)
+"""Shares of the points, those of lowest density, that might be a component of their own."""
+
+BIRTHS = 6
+"""Components of points of several others that are tried."""
 
 SAME = 1e-3
 """Divisions whose bounds differ by less are taken for the same."""
@@ -89,7 +98,7 @@ class View:
         self.cap, self.random_state, self.new = cap, random_state, new
         self.log_joint = joint(state, data, config.family)
         about = state.mixture.means[state.present]
-        self.parts = parts_of(self.log_joint, about, data, config.family)
+        self.parts = parts_of(softmax(self.log_joint, axis=0), about, data, config.family)
         [self.here] = self.states([self.parts])
 
     def states(self, several: Sequence[Parts]) -> list[VBState]:
@@ -119,6 +128,7 @@ class View:
         climbing = [*merges[:MERGES], *self._deletions()] if self.new else []
         if K < self.cap:
             climbing += _best_of_each(splits, 2)[:SPLITS]
+            climbing += self._births()
         climbing += self._exchanges(merges, best)
         pairs = [merge.which for merge in merges[:MERGES]]
         climbing += _best_of_each(self._divisions(pairs), 3)[:AGAIN]
@@ -164,11 +174,11 @@ class View:
         if K == 1:
             return []
         loss = -np.log1p(-np.minimum(resp, 1 - np.finfo(resp.dtype).eps)) @ weight
-        others = [np.delete(np.arange(K), k) for k in np.argsort(loss)[:DELETED]]
-        several = [
-            parts_of(self.log_joint[rows], self.parts.about[rows], self.data, self.config.family)
-            for rows in others
-        ]
+        given, several = (self.data, self.config.family), []
+        for k in np.argsort(loss)[:DELETED]:
+            rows = np.delete(np.arange(K), k)
+            resp = softmax(self.log_joint[rows], axis=0)
+            several.append(parts_of(resp, self.parts.about[rows], *given))
         return self._proposals(several, [((),)] * len(several))
 
     # --- more, or as many
@@ -185,6 +195,21 @@ class View:
         for split in splits:
             parts = divided(parts, split.half)
         return parts
+
+    def _births(self) -> list[Proposal]:
+        """Components of points that no component explains well, or that lie together."""
+        given, weight = (self.data, self.config.family), self.parts.weight
+        chosen = []
+        if self.new:
+            density = logsumexp(self.log_joint, axis=0)
+            order = np.argsort(np.where(weight > 0, density, np.inf))
+            below = weight[order].cumsum()
+            for share in SPARSE:
+                chosen.append(np.isin(np.arange(len(weight)), order[below <= share * below[-1]]))
+        n = BIRTHS - len(chosen)
+        chosen += neighbourhoods(self.parts, self.data, n, self.random_state)
+        several = [born(self.parts, those, *given) for those in chosen if those.any()]
+        return self._proposals(several, [((),)] * len(several))
 
     def _exchanges(self, merges: Sequence[Proposal], splits: Sequence[Proposal]) -> list[Proposal]:
         """Two components merged and a third one split: the largest sums of gains."""

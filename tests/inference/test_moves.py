@@ -17,7 +17,7 @@ from bayesgmm.core.concentration import (
     Symmetric,
     learned_on_grid,
 )
-from bayesgmm.inference import drive, moves, parts, prune, vb
+from bayesgmm.inference import drive, moves, parts, proposals, prune, vb
 from tests.conftest import assert_close
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -218,7 +218,9 @@ def seen(name="full", K=4):
     run = vb.run(states, [data], prior, config, 0.0, 12)
     state = moves._row(run.state, 0)
     log_joint = parts.joint(state, data, config.family)
-    found = parts.parts_of(log_joint, state.mixture.means[:K], data, config.family)
+    found = parts.parts_of(
+        special.softmax(log_joint, axis=0), state.mixture.means[:K], data, config.family
+    )
     return found, log_joint, state, data, prior, config
 
 
@@ -241,7 +243,7 @@ def test_a_merge_is_the_sum_of_responsibilities(name):
     resp[0] += resp[2]
     resp = np.delete(resp, 2, axis=0)
     about = np.zeros((3, D))
-    direct = parts.parts_of(np.log(resp), about, data, config.family)
+    direct = parts.parts_of(resp, about, data, config.family)
     edit = parts.merged(found, 0, 2)
     np.testing.assert_allclose(edit.entropy, direct.entropy, rtol=1e-12)
     np.testing.assert_allclose(*bound_of([edit, direct], state, prior, config), rtol=1e-12)
@@ -272,14 +274,40 @@ def test_halves_are_what_they_were_made_of(name):
     assert (after[:6] >= np.array([s.objective for s in made]) - 1e-9).all()
 
 
-def test_a_deletion_shares_out_the_points():
-    found, log_joint, state, data, prior, config = seen()
-    rows = [0, 1, 3]
-    edit = parts.parts_of(log_joint[rows], found.about[rows], data, config.family)
-    shares = special.softmax(log_joint[rows], axis=0)
-    np.testing.assert_allclose(edit.counts, shares[:, :N].sum(1), rtol=1e-12)
-    entropy = -special.xlogy(shares, shares)[:, :N].sum()
-    np.testing.assert_allclose(edit.entropy, entropy, rtol=1e-12)
+def test_a_birth_takes_the_points_whole():
+    """Moments are those of the points; no other point moves; an iteration raises the bound."""
+    found, _, state, data, prior, config = seen()
+    given = 4, np.random.RandomState(0)
+    several = parts.neighbourhoods(found, data, *given)
+    edits = [parts.born(found, chosen, data, config.family) for chosen in several]
+    for chosen, edit in zip(several, edits, strict=True):
+        own = data.points[:, chosen].T
+        assert 5 < len(own) <= N / 4 and not chosen[N:].any()
+        np.testing.assert_allclose(edit.about[4], own.mean(0), rtol=1e-12)
+        np.testing.assert_allclose(edit.second[4], len(own) * np.cov(own.T, ddof=0), rtol=1e-9)
+        np.testing.assert_allclose(edit.resp[:4, ~chosen], found.resp[:, ~chosen])
+        np.testing.assert_allclose(edit.resp.sum(0), 1)
+    made = parts.states_of(edits, state.concentration, prior, config)
+    after = vb.run(moves._stack(made, parts.SIDE), [data], prior, config, 0.0, 1).objective
+    assert (after[:4] >= np.array([s.objective for s in made]) - 1e-9).all()
+
+
+def test_every_proposal_is_a_state_with_its_bound():
+    """Also those that lose a component: all points are somewhere, and an iteration gains."""
+    _, _, state, data, prior, config = seen()
+    given = data, prior, state.concentration, config
+    sizes = []
+    for new in (True, False):
+        view = proposals.View(state, *given, 5, np.random.RandomState(0), new)
+        for batch in view.batches(0.01):
+            assert len(batch) <= parts.SIDE
+            made = view.states(batch)
+            states = moves._stack(made, parts.SIDE)
+            after = vb.run(states, [data], prior, config, 0.0, 1).objective[: len(made)]
+            assert (after >= np.array([s.objective for s in made]) - 1e-9).all()
+            np.testing.assert_allclose([edit.counts.sum() for edit in batch], N, rtol=1e-9)
+            sizes += [len(edit.counts) for edit in batch]
+    assert set(sizes) == {3, 4, 5}  # fewer, as many, more, and not more than may be
 
 
 # --- never above the evidence ---------------------------------------------------------------------
