@@ -40,6 +40,9 @@ GAIN = 0.01
 TRIAL, TRIALS = 25, 12
 """Iterations between two looks at states that climb, and looks at most."""
 
+COARSE = 1e-6
+"""Nats a point: between two moves a run stands still when an iteration gains less than this."""
+
 ROUNDS = 2
 """Rounds without a gain after which the search is over."""
 
@@ -108,6 +111,7 @@ class Search:
         shards = jax.tree.map(np.asarray, list(shards))
         self.shards, self.config, self.random_state = shards, config, random_state
         self.tol, self.max_iter, self.prune = tol, max_iter, prune
+        self.coarse = max(tol, COARSE * sum(float(shard.weight.sum()) for shard in shards))
         self.cap = np.inf if cap is None else cap
         self.gain = max(GAIN, tol, rounding)
         self.prior_of = cache(prior_of)
@@ -141,6 +145,8 @@ class Search:
         while idle < ROUNDS and not standing.failed:
             better = self._round(standing, new=idle == 0)
             idle, standing = (idle + 1, standing) if better is None else (0, better)
+        if self.coarse > self.tol and not standing.failed:
+            standing = self._settled(standing.state, standing, self.tol)
         return drive.Run(
             _stack([standing.state]),
             np.array([standing.converged]),
@@ -163,13 +169,13 @@ class Search:
             if better is not None and not whole:
                 better = self._climb([better], self.shards, standing.bound, K)
             if better is not None:
-                return self._settled(better, standing)
+                return self._settled(better, standing, self.coarse)
         return None
 
     def _bar(self, view: View) -> float:
         """What the run itself comes to on the sample."""
         states = _stack([view.here], SIDE)
-        return float(self._iterate(states, self.sample, TRIAL * TRIALS).objective[0])
+        return float(self._iterate(states, self.sample, self.coarse, TRIAL * TRIALS).objective[0])
 
     def _room(self, K: int) -> int:
         return max(self.least, room_for(min(K, self.cap)))
@@ -177,10 +183,10 @@ class Search:
     # --- from state to state
 
     def _iterate(
-        self, states: VBState, shards: Sequence[Data], max_iter: int, *options: Any
+        self, states: VBState, shards: Sequence[Data], tol: float, max_iter: int, *options: Any
     ) -> drive.Run:
         prior = self.prior_of(states.present.shape[1])
-        return vb.run(states, shards, prior, self.config, self.tol, max_iter, *options)
+        return vb.run(states, shards, prior, self.config, tol, max_iter, *options)
 
     def _climb(
         self, states: Sequence[VBState], shards: Sequence[Data], bar: float, K: int
@@ -191,7 +197,7 @@ class Search:
         stacked = _stack(states, 1 if P == 1 else SIDE)
         traces: list[list[float]] = [[] for _ in states]
         for _ in range(TRIALS):
-            run = self._iterate(stacked, shards, min(TRIAL, self.max_iter))
+            run = self._iterate(stacked, shards, self.coarse, min(TRIAL, self.max_iter))
             for trace, new in zip(traces, run.history[:P], strict=True):
                 trace.extend(new)
             ahead = np.where(run.failed, -np.inf, run.objective)[:P] - bars
@@ -203,7 +209,7 @@ class Search:
             stacked = run.state
         return None
 
-    def _settled(self, state: VBState, standing: Standing) -> Standing:
+    def _settled(self, state: VBState, standing: Standing, tol: float) -> Standing:
         """The run goes on from a state that has passed its bound.
 
         If it can, without the components that hold no point: one may be worth a little, but less
@@ -219,7 +225,7 @@ class Search:
         whole = _stack([state])
         pruned = whole if move is None else move.first(whole)
         for start in (pruned, whole):
-            run = self._iterate(start, self.shards, self.max_iter, watch, move, TRIAL)
+            run = self._iterate(start, self.shards, tol, self.max_iter, watch, move, TRIAL)
             if run.objective[0] >= standing.bound and not run.failed[0]:
                 break
         bound, end = float(run.objective[0]), (bool(run.converged[0]), bool(run.failed[0]))
