@@ -36,6 +36,7 @@ class BayesianGaussianMixture(bayesgmm.BayesianGaussianMixture):
         degrees_of_freedom_prior=None,
         covariance_prior=None,
         prune=False,
+        moves=False,
         random_state=None,
         warm_start=False,
         verbose=0,
@@ -126,7 +127,7 @@ def test_it_is_ours_that_was_tested():
     ours = bayesgmm.BayesianGaussianMixture
     assert issubclass(BayesianGaussianMixture, ours)
     assert not issubclass(ours, sklearn.mixture.BayesianGaussianMixture)
-    own = {"prune", "discount_prior"}
+    own = {"prune", "moves", "discount_prior"}
     theirs = sklearn.mixture.BayesianGaussianMixture().get_params()
     mine = BayesianGaussianMixture().get_params()
     assert {name: mine[name] for name in theirs} == theirs
