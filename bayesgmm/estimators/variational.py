@@ -62,8 +62,8 @@ class BayesianGaussianMixture(MixtureEstimator):
     Takes the place of `sklearn.mixture.BayesianGaussianMixture`: the same attributes, and with
     ``prune=False, moves=False, weight_concentration_prior=None`` its algorithm (for "full"
     covariances; its updates for the other types are not the ascent of any bound, ours are exact).
-    Beyond it: components are merged, split and removed, the concentration is learned, the bound has
-    every constant, and the density of new points is the exact posterior predictive.
+    Beyond it: components are merged, split and removed, the concentration is learned, the bound
+    has every constant, and the density of new points is the exact posterior predictive.
 
     Parameters
     ----------

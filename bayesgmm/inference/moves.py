@@ -58,7 +58,7 @@ class Standing(NamedTuple):
     bound : float
         The objective of the step that made the state.
     history : list of float
-        Bound after each iteration, which never falls.
+        Bound after each iteration, those of a move from where they pass the bound before it.
     converged, failed : bool
     """
 
@@ -161,9 +161,9 @@ class Search:
         for batch in view.batches(self.gain):
             better = self._climb(view.states(batch), self.sample, bar, K)
             if better is not None and not whole:
-                better = self._climb([better[0]], self.shards, standing.bound, K)
+                better = self._climb([better], self.shards, standing.bound, K)
             if better is not None:
-                return self._settled(*better, standing)
+                return self._settled(better, standing)
         return None
 
     def _bar(self, view: View) -> float:
@@ -184,8 +184,8 @@ class Search:
 
     def _climb(
         self, states: Sequence[VBState], shards: Sequence[Data], bar: float, K: int
-    ) -> tuple[VBState, list] | None:
-        """The best of the states that come to the bar side by side, and its trace; None if none."""
+    ) -> VBState | None:
+        """The best of the states that come to the bar side by side; None if none does."""
         P = len(states)
         bars = np.array([bar + (self.gain if s.present.sum() >= K else 0) for s in states])
         stacked = _stack(states, 1 if P == 1 else SIDE)
@@ -196,28 +196,35 @@ class Search:
                 trace.extend(new)
             ahead = np.where(run.failed, -np.inf, run.objective)[:P] - bars
             if ahead.max() >= 0:
-                best = int(ahead.argmax())
-                return _row(run.state, best), traces[best]
+                return _row(run.state, int(ahead.argmax()))
             going = ~(run.converged | run.failed)[:P]
             if not any(_may_reach(traces[p], bars[p]) for p in np.flatnonzero(going)):
                 return None
             stacked = run.state
         return None
 
-    def _settled(self, state: VBState, trace: list, standing: Standing) -> Standing:
-        """The run goes on from a state whose trace has passed its bound."""
-        history = standing.history + [bound for bound in trace if bound > standing.bound]
-        prior, done = self.prior_of(len(state.present)), len(history)
+    def _settled(self, state: VBState, standing: Standing) -> Standing:
+        """The run goes on from a state that has passed its bound.
+
+        If it can, without the components that hold no point: one may be worth a little, but less
+        than a move must bring.
+        """
+        prior, done = self.prior_of(len(state.present)), len(standing.history)
+        move = Pruning(prior, self.config, 1) if self.prune else None
 
         def watch(progress: Progress) -> None:
             if self.watch is not None:
                 self.watch(progress._replace(n_iter=progress.n_iter + np.int32(done)))
 
-        move = Pruning(prior, self.config, 1) if self.prune else None
-        run = self._iterate(_stack([state]), self.shards, self.max_iter, watch, move, TRIAL)
-        history = history + list(run.history[0])
-        end = bool(run.converged[0]), bool(run.failed[0])
-        return Standing(_row(run.state, 0), float(run.objective[0]), history, *end)
+        whole = _stack([state])
+        pruned = whole if move is None else move.first(whole)
+        for start in (pruned, whole):
+            run = self._iterate(start, self.shards, self.max_iter, watch, move, TRIAL)
+            if run.objective[0] >= standing.bound and not run.failed[0]:
+                break
+        bound, end = float(run.objective[0]), (bool(run.converged[0]), bool(run.failed[0]))
+        above = [value for value in run.history[0] if value > standing.bound]
+        return Standing(_row(run.state, 0), bound, standing.history + (above or [bound]), *end)
 
 
 def _row(states: VBState, r: int) -> VBState:

@@ -163,7 +163,7 @@ class View:
         K, (resp, weight) = len(self.parts.counts), self.parts[:2]
         if K == 1:
             return []
-        loss = -np.log1p(-np.minimum(resp, 1 - 1e-12)) @ weight
+        loss = -np.log1p(-np.minimum(resp, 1 - np.finfo(resp.dtype).eps)) @ weight
         others = [np.delete(np.arange(K), k) for k in np.argsort(loss)[:DELETED]]
         several = [
             parts_of(self.log_joint[rows], self.parts.about[rows], self.data, self.config.family)
