@@ -1,15 +1,18 @@
 """BayesianGaussianMixture: the posterior of a mixture by variational Bayes."""
 
+import warnings
+from collections.abc import Hashable
 from functools import partial
 from typing import Any, Self
 
 import jax
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.core.arrays import Standardizer, float_scope
-from bayesgmm.core.concentration import Fixed, RandomConcentration, gamma_grid
+from bayesgmm.core.concentration import Fixed, RandomConcentration, Sticks, gamma_grid
 from bayesgmm.core.conjugate import Hyperparameters, NormalInverseWishart, log_normalizer
 from bayesgmm.core.covariance import Covariance
 from bayesgmm.core.forms import choose_form
@@ -36,6 +39,7 @@ from bayesgmm.estimators.points import (
     n_shards,
     standard_shards,
 )
+from bayesgmm.estimators.streaming import begun, visited
 from bayesgmm.inference import drive, vb
 from bayesgmm.inference.drive import Run
 from bayesgmm.inference.moves import Search, room_for
@@ -263,7 +267,96 @@ class BayesianGaussianMixture(MixtureEstimator):
         """
         return self._fit_or_stay(X, sample_weight)
 
+    def partial_fit(
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, batch: Hashable = None
+    ) -> Self:
+        """Go on with a batch of points: memoized variational Bayes.
+
+        The first call fits its batch, as `fit` does, and what it finds is the start: units, the
+        prior where it is read from points, and the number of components are those of that batch.
+        Every later call is one step for all the points seen so far, of which only the moments are
+        kept: K (1 + D + D^2) numbers for each batch. Rounds over the batches under their keys end
+        where a fit to all the points at once would, from the same start.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame [N, D]
+        y : ignored
+        sample_weight : array-like [N], optional
+            A row of weight 2 counts as two rows, one of weight 0 as none.
+        batch : hashable, optional
+            The name of the batch. What is remembered of the last batch under this name is
+            replaced; without a name the points are new, and count from then on as they are now.
+
+        Returns
+        -------
+        self
+            `elbo_` is the bound for all the points seen, `lower_bounds_` has it after each call,
+            of which there were `n_iter_`, and `labels_` are those of this batch. `converged_` says
+            that all batches have names, and the last visit to each gained less than `tol`.
+
+        Raises
+        ------
+        ValueError
+            As `fit`, or if the covariance type is not that of the first call.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from bayesgmm import BayesianGaussianMixture
+        >>> X = np.random.default_rng(0).normal(size=(300, 1)) + np.repeat([0, 9, 9], 100)[:, None]
+        >>> model = BayesianGaussianMixture(random_state=0)
+        >>> for _ in range(5):
+        ...     for name, chunk in enumerate(np.split(X[::7], [20])):
+        ...         model = model.partial_fit(chunk, batch=name)
+        >>> model.n_components_, model.n_iter_
+        (2, 10)
+        """
+        return self._or_stay(self._partial_fit, X, sample_weight, batch)
+
+    def _partial_fit(self, X: Any, sample_weight: Any, batch: Hashable) -> None:
+        if not isinstance(batch, Hashable):
+            raise ValueError(f"batch must be hashable, such as a number or a name, got {batch!r}.")
+        now = getattr(self, "_stream", None)
+        if now is None:
+            with warnings.catch_warnings():  # of a start it need not be said
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                self._fit(X, sample_weight)
+            self.lower_bounds_ = []
+        self._check_options()
+        entered = self._enter(X, sample_weight, reset=False)
+        kept = entered.kept(relative=False)
+        if now is None:
+            now = begun(self._fitted, self._units(kept, self._family.scaling), self._family)
+        elif now.config.family != self._family:
+            raise ValueError(
+                f"covariance_type={self.covariance_type!r} is not that of the batches before. Call "
+                "fit, or partial_fit on a new estimator, to begin anew."
+            )
+        sticks = isinstance(now.prior.weights, Sticks)
+        self._stream = visited(now, kept, batch, ordered=bool(self.prune) and sticks)
+        self._leave_batch(entered)
+
+    def _leave_batch(self, entered: Entered) -> None:
+        now, dtype = self._stream, entered.X.dtype
+        self.elbo_ = self.lower_bound_ = float(now.state.objective) - now.log_volume
+        own = self._component_prior
+        with float_scope("float64"):
+            self._fitted = fitted(now.state, now.prior, own, now.units, self._family, self.elbo_)
+            self._publish_state(now.state, now.units, dtype)
+        self.lower_bounds_ = [*self.lower_bounds_, self.lower_bound_]
+        self.restart_lower_bounds_ = [np.array(self.lower_bounds_)]
+        self.best_restart_, self.n_iter_ = 0, len(self.lower_bounds_)
+        self.labels_ = self._read(entered.X, most_probable)[0]
+        self.converged_ = now.converged(self.tol)
+
+    @property
+    def _component_prior(self) -> priors.ComponentPrior:
+        """The prior of a component as the fit has it, in the user's units."""
+        return priors.ComponentPrior(*(leaf[0] for leaf in self._fitted.prior.components))
+
     def _fit(self, X: Any, sample_weight: Any) -> None:
+        self.__dict__.pop("_stream", None)
         self._check_options()
         family = self._family
         resume = self.warm_start and hasattr(self, "converged_")
