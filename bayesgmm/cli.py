@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 from bayesgmm.artifacts import write_artifacts
 from bayesgmm.datasets import DATASETS
-from bayesgmm.fitting import LARGEST_AUTO, Fitted, assignments, fit_mixture
+from bayesgmm.fitting import LARGEST_AUTO, METHODS, Fitted, assignments, fit_mixture
 from bayesgmm.io.tables import TableError, read_table, select_columns
 from bayesgmm.text import WIDTH, report
 
@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_fit(commands: Any) -> None:
     fit = commands.add_parser(
         "fit",
-        help="fit a mixture by maximum likelihood: clusters, probabilities, figures",
+        help="fit a mixture: clusters, probabilities, figures",
         description=dedent(_FIT_DESCRIPTION),
         epilog=_fit_epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -113,11 +113,12 @@ def _add_fit(commands: Any) -> None:
     add("data", metavar="DATA", help="a bundled data set, or the path of a CSV or Parquet file")
     add("--columns", type=_names, metavar="A,B,C", help=_COLUMNS_HELP)
     add = fit.add_argument_group("model").add_argument
+    add("--method", choices=tuple(METHODS), default="em", help=_METHOD_HELP)
     add("-k", "--components", type=_components, default="auto", metavar="K", help=_COMPONENTS_HELP)
     add("--covariance", default="full", metavar="FAMILY", help="see below (default %(default)s)")
     add = fit.add_argument_group("computation").add_argument
     for flag, kind, default, metavar, text in _NUMBERS:
-        text += " (default %(default)s)"
+        text += f" (default {_default(flag, default)})"
         add(flag, type=kind, default=default, metavar=metavar, help=text)
     add = fit.add_argument_group("output").add_argument
     add("--output", type=Path, metavar="DIR", help="folder to write to (default bayesgmm-NAME)")
@@ -137,12 +138,18 @@ def _fit_epilog() -> str:
 _COLUMNS_HELP = """\
     the columns to use (default: all that are numbers, but constants and row numbers)"""
 
+_METHOD_HELP = """\
+    em (the default): maximum likelihood by expectation-maximization; vb: variational Bayes, a
+    Dirichlet-process mixture that finds its number of components"""
+
 _COMPONENTS_HELP = f"""\
-    number of components; auto (the default) takes the number of smallest BIC, of 1 to
-    {LARGEST_AUTO}, among fits without a cluster of D + 1 points or fewer for D features"""
+    number of components, with vb the most there may be; auto (the default) leaves it to vb, and
+    for em takes the number of smallest BIC, of 1 to {LARGEST_AUTO}, among fits without a cluster of
+    D + 1 points or fewer for D features"""
 
 _FIT_DESCRIPTION = """\
-    Fit a Gaussian mixture to the rows of a table by expectation-maximization.
+    Fit a Gaussian mixture to the rows of a table, by expectation-maximization or
+    by variational Bayes.
 
     Prints the clusters (size, mean and standard deviation of each feature), how
     sure the assignment of points to them is, and the points it is least sure of.
@@ -158,6 +165,8 @@ _FIT_EPILOG = """\
           the bundled Old Faithful data; BIC chooses the number of components
       bayesgmm fit flowers.csv --columns length,width -k 3 --output flowers-3
           three components for two columns of a file; writes to flowers-3/
+      bayesgmm fit faithful --method vb
+          variational Bayes finds the number of components, with its evidence
 
     bundled data sets:
       {datasets}
@@ -165,7 +174,8 @@ _FIT_EPILOG = """\
     covariance families (--covariance):
       {families}
       By name, or by mclust's three letters for volume, shape and orientation:
-      Equal, Variable or Identity. E and V are for one feature."""
+      Equal, Variable or Identity. E and V are for one feature. With --method vb:
+      full, tied, diag and spherical, by these or by mclust's names."""
 
 # What the estimator calls it, and what the command line does.
 _SPOKEN = {
@@ -225,11 +235,19 @@ def _names(text: str) -> list[str]:
 # A row an option: itself, its type, its default, and words for it.
 _NUMBERS = (
     ("--seed", _seed, 0, "SEED", "seed of the random starts"),
-    ("--n-init", _positive, 10, "N", "random starts, of which the best is kept"),
+    ("--n-init", _positive, None, "N", "random starts, of which the best is kept"),
     ("--max-iter", _positive, 1000, "N", "most iterations of a start"),
-    ("--tol", float, 1e-6, "GAIN", "stop at less than this gain in mean log density"),
+    ("--tol", float, None, "GAIN", "stop at less than this gain, in mean log density or bound"),
     ("--ridge", float, 1e-6, "SHARE", "added to variances, as a share of each feature's variance"),
 )
+
+
+def _default(flag: str, default: Any) -> str:
+    """What stands for an option that is not given: its default, or that of each method."""
+    if default is not None:
+        return str(default)
+    name = flag.removeprefix("--").replace("-", "_")
+    return ", ".join(f"{row.defaults[name]} with {method}" for method, row in METHODS.items())
 
 
 # ---- what is said -------------------------------------------------------------------------------
@@ -291,11 +309,11 @@ def _fit(arguments: argparse.Namespace) -> None:
         raise CommandError(f"--output: {str(folder)!r} is a file, not a folder.")
     try:
         model, trials = fit_mixture(
-            X, arguments.components, _settings(arguments), note, arguments.quiet
+            arguments.method, X, arguments.components, _settings(arguments), note, arguments.quiet
         )
     except ValueError as error:
         raise CommandError(_spoken(str(error))) from error
-    fitted = Fitted(name, X, model, trials, assignments(model, X))
+    fitted = Fitted(name, X, model, trials, assignments(model, X), arguments.method)
     try:
         written = write_artifacts(fitted, folder, not arguments.no_figures, note)
     except OSError as error:
@@ -305,7 +323,7 @@ def _fit(arguments: argparse.Namespace) -> None:
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What the estimator is called with, besides the number of components."""
+    """What the estimator is called with, besides the number of components; None: as its method."""
     return {
         "covariance_type": arguments.covariance,
         "tol": arguments.tol,

@@ -28,15 +28,8 @@ BLOBS = {3: 600, 8: 1600, 20: 4000}
 UNIT = "-unit"
 """Ends the names of data whose covariance_prior is the identity; otherwise it is the default."""
 
-NAMES = [
-    *(f"blobs{K}" for K in BLOBS),
-    "blobs20-unit",
-    "faithful",
-    "iris",
-    "banknote",
-    "thyroid",
-    "overlap",
-]
+REAL = ("faithful", "iris", "banknote", "thyroid")
+NAMES = [*(f"blobs{K}" for K in BLOBS), "blobs20-unit", *REAL, "overlap"]
 
 
 class Fit(NamedTuple):

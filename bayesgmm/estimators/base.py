@@ -102,10 +102,14 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         return units
 
     def _fit_or_stay(self, X: Any, sample_weight: Any) -> Self:
-        """Fit, or stay as it was: an interrupt, too, leaves the last fit whole."""
+        """Fit, or stay as it was."""
+        return self._or_stay(self._fit, X, sample_weight)
+
+    def _or_stay(self, change: Callable, *arguments: Any) -> Self:
+        """Change, or stay as it was: an interrupt, too, leaves the last fit whole."""
         before = dict(self.__dict__)
         try:
-            self._fit(X, sample_weight)
+            change(*arguments)
         except BaseException:
             self.__dict__ = before
             raise

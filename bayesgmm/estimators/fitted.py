@@ -17,7 +17,8 @@ from bayesgmm.core.predictive import StudentMixture, predictive
 from bayesgmm.core.weights import Dirichlet, StickBreaking
 from bayesgmm.estimators.points import capacity, logsumexp, to_user
 from bayesgmm.estimators.priors import ComponentPrior, change_units, spread
-from bayesgmm.inference.vb import VBState
+from bayesgmm.inference.importance import Importance, check
+from bayesgmm.inference.vb import VBPrior, VBState
 
 
 class Fitted(NamedTuple):
@@ -41,6 +42,8 @@ class Fitted(NamedTuple):
     concentration : frozen SciPy distribution, or None
     objective : float
         Of the last step.
+    prior : VBPrior
+        Of one component, and of all the weights.
     """
 
     posterior: Hyperparameters
@@ -51,10 +54,16 @@ class Fitted(NamedTuple):
     alpha: float
     concentration: Any
     objective: float
+    prior: VBPrior
 
 
 def fitted(
-    state: VBState, own: ComponentPrior, units: Standardizer, family: Covariance, objective: float
+    state: VBState,
+    prior: VBPrior,
+    own: ComponentPrior,
+    units: Standardizer,
+    family: Covariance,
+    objective: float,
 ) -> Fitted:
     """What the state of one run leaves, within a float scope of float64."""
     rows = np.flatnonzero(state.present)
@@ -73,7 +82,38 @@ def fitted(
         float(state.concentration.mean()),
         _distribution(state.concentration),
         float(objective),
+        VBPrior(
+            spread(own, family, 1),
+            prior.weights,
+            _double(prior.concentration),
+            np.asarray(prior.ridge, np.float64) * units.scale**2,
+        ),
     )
+
+
+def evidence_of(
+    left: Fitted, shards: list, units: Standardizer, family: Covariance, n_draws: int, seed: int
+) -> Importance:
+    """The importance-weighted check of a fit, given its points in shards of float64 and `units`.
+
+    The estimate is of the density of the points in the user's units.
+    """
+    K = len(left.log_weights)
+    kept = jax.tree.map(lambda leaf: _rows(leaf, slice(K)), left.posterior.components)
+    kept, first = (
+        change_units(components, units, family, to_core=True)
+        for components in (kept, left.prior.components)
+    )
+    ridge = left.prior.ridge / units.scale**2
+    prior = left.prior._replace(components=first, ridge=ridge)
+    with float_scope("float64"):
+        found = check(shards, kept, prior, family, n_draws, seed)
+    total = sum(float(shard.weight.sum()) for shard in shards)
+    return found._replace(log_evidence=found.log_evidence - total * units.log_volume)
+
+
+def _double(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree)
 
 
 def _predictive(posterior: Hyperparameters, family: Covariance) -> StudentMixture:

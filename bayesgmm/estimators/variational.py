@@ -1,15 +1,18 @@
 """BayesianGaussianMixture: the posterior of a mixture by variational Bayes."""
 
+import warnings
+from collections.abc import Hashable
 from functools import partial
 from typing import Any, Self
 
 import jax
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.core.arrays import Standardizer, float_scope
-from bayesgmm.core.concentration import Fixed, RandomConcentration, gamma_grid
+from bayesgmm.core.concentration import Fixed, RandomConcentration, Sticks, gamma_grid
 from bayesgmm.core.conjugate import Hyperparameters, NormalInverseWishart, log_normalizer
 from bayesgmm.core.covariance import Covariance
 from bayesgmm.core.forms import choose_form
@@ -25,7 +28,7 @@ from bayesgmm.estimators.checks import (
     warn_not_converged,
 )
 from bayesgmm.estimators.em import GaussianMixture
-from bayesgmm.estimators.fitted import fitted, mixture_draws, student_draws
+from bayesgmm.estimators.fitted import evidence_of, fitted, mixture_draws, student_draws
 from bayesgmm.estimators.points import (
     FEW,
     capacity,
@@ -36,6 +39,7 @@ from bayesgmm.estimators.points import (
     n_shards,
     standard_shards,
 )
+from bayesgmm.estimators.streaming import begun, visited
 from bayesgmm.inference import drive, vb
 from bayesgmm.inference.drive import Run
 from bayesgmm.inference.moves import Search, room_for
@@ -158,6 +162,8 @@ class BayesianGaussianMixture(MixtureEstimator):
     restart_lower_bounds_ : list of ndarray
         The same for every restart.
     best_restart_ : int
+    evidence_ : Series
+        What `evidence` has found, once it has been asked.
     labels_ : ndarray [N]
         Most probable component of each row that was fitted.
     mixture_ : core.Mixture
@@ -261,7 +267,96 @@ class BayesianGaussianMixture(MixtureEstimator):
         """
         return self._fit_or_stay(X, sample_weight)
 
+    def partial_fit(
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, batch: Hashable = None
+    ) -> Self:
+        """Go on with a batch of points: memoized variational Bayes.
+
+        The first call fits its batch, as `fit` does, and what it finds is the start: units, the
+        prior where it is read from points, and the number of components are those of that batch.
+        Every later call is one step for all the points seen so far, of which only the moments are
+        kept: K (1 + D + D^2) numbers for each batch. Rounds over the batches under their keys end
+        where a fit to all the points at once would, from the same start.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame [N, D]
+        y : ignored
+        sample_weight : array-like [N], optional
+            A row of weight 2 counts as two rows, one of weight 0 as none.
+        batch : hashable, optional
+            The name of the batch. What is remembered of the last batch under this name is
+            replaced; without a name the points are new, and count from then on as they are now.
+
+        Returns
+        -------
+        self
+            `elbo_` is the bound for all the points seen, `lower_bounds_` has it after each call,
+            of which there were `n_iter_`, and `labels_` are those of this batch. `converged_` says
+            that all batches have names, and the last visit to each gained less than `tol`.
+
+        Raises
+        ------
+        ValueError
+            As `fit`, or if the covariance type is not that of the first call.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from bayesgmm import BayesianGaussianMixture
+        >>> X = np.random.default_rng(0).normal(size=(300, 1)) + np.repeat([0, 9, 9], 100)[:, None]
+        >>> model = BayesianGaussianMixture(random_state=0)
+        >>> for _ in range(5):
+        ...     for name, chunk in enumerate(np.split(X[::7], [20])):
+        ...         model = model.partial_fit(chunk, batch=name)
+        >>> model.n_components_, model.n_iter_
+        (2, 10)
+        """
+        return self._or_stay(self._partial_fit, X, sample_weight, batch)
+
+    def _partial_fit(self, X: Any, sample_weight: Any, batch: Hashable) -> None:
+        if not isinstance(batch, Hashable):
+            raise ValueError(f"batch must be hashable, such as a number or a name, got {batch!r}.")
+        now = getattr(self, "_stream", None)
+        if now is None:
+            with warnings.catch_warnings():  # of a start it need not be said
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                self._fit(X, sample_weight)
+            self.lower_bounds_ = []
+        self._check_options()
+        entered = self._enter(X, sample_weight, reset=False)
+        kept = entered.kept(relative=False)
+        if now is None:
+            now = begun(self._fitted, self._units(kept, self._family.scaling), self._family)
+        elif now.config.family != self._family:
+            raise ValueError(
+                f"covariance_type={self.covariance_type!r} is not that of the batches before. Call "
+                "fit, or partial_fit on a new estimator, to begin anew."
+            )
+        sticks = isinstance(now.prior.weights, Sticks)
+        self._stream = visited(now, kept, batch, ordered=bool(self.prune) and sticks)
+        self._leave_batch(entered)
+
+    def _leave_batch(self, entered: Entered) -> None:
+        now, dtype = self._stream, entered.X.dtype
+        self.elbo_ = self.lower_bound_ = float(now.state.objective) - now.log_volume
+        own = self._component_prior
+        with float_scope("float64"):
+            self._fitted = fitted(now.state, now.prior, own, now.units, self._family, self.elbo_)
+            self._publish_state(now.state, now.units, dtype)
+        self.lower_bounds_ = [*self.lower_bounds_, self.lower_bound_]
+        self.restart_lower_bounds_ = [np.array(self.lower_bounds_)]
+        self.best_restart_, self.n_iter_ = 0, len(self.lower_bounds_)
+        self.labels_ = self._read(entered.X, most_probable)[0]
+        self.converged_ = now.converged(self.tol)
+
+    @property
+    def _component_prior(self) -> priors.ComponentPrior:
+        """The prior of a component as the fit has it, in the user's units."""
+        return priors.ComponentPrior(*(leaf[0] for leaf in self._fitted.prior.components))
+
     def _fit(self, X: Any, sample_weight: Any) -> None:
+        self.__dict__.pop("_stream", None)
         self._check_options()
         family = self._family
         resume = self.warm_start and hasattr(self, "converged_")
@@ -487,7 +582,9 @@ class BayesianGaussianMixture(MixtureEstimator):
         volume = entered.total * units.log_volume
         self._publish_prior(own)
         with float_scope("float64"):
-            self._publish_state(state, own, units, run.objective[0] - volume, entered.X.dtype)
+            objective = run.objective[0] - volume
+            self._fitted = fitted(state, prior, own, units, self._family, objective)
+            self._publish_state(state, units, entered.X.dtype)
             constant = self._left_out(entered.total, prior)
         self.elbo_ = float(bounds[best]) - volume
         traces = [trace - (volume + constant) for run in runs for trace in run.history]
@@ -518,26 +615,24 @@ class BayesianGaussianMixture(MixtureEstimator):
     def _publish_state(
         self,
         state: vb.VBState,
-        own: priors.ComponentPrior,
         units: Standardizer,
-        objective: float,
         dtype: Any,
     ) -> None:
         """Everything that is read off q, in the user's units."""
-        self._fitted = fitted(state, own, units, self._family, objective)
-        posterior, _, _, log_weights, shown, alpha, concentration, _ = self._fitted
-        components = posterior.components
+        left = self._fitted
+        components = left.posterior.components
         rows = np.flatnonzero(state.present)
         scales = state.mixture.scales
         scales = scales if len(scales) == 1 else scales[rows]
         self.n_components_ = len(rows)
-        self._publish(Mixture(log_weights, state.mixture.means[rows], scales), units, dtype)
-        self.weight_concentration_ = jax.tree.map(lambda leaf: leaf.astype(dtype), shown)
+        self._publish(Mixture(left.log_weights, state.mixture.means[rows], scales), units, dtype)
+        self.weight_concentration_ = jax.tree.map(lambda leaf: leaf.astype(dtype), left.shown)
         self.mean_precision_ = components.mean_precision[:-1].astype(dtype)
         dof = components.dof.astype(dtype)
         self.degrees_of_freedom_ = float(dof[0]) if self._family.pooled else dof[:-1]
-        self.weight_concentration_prior_ = alpha
-        self.weight_concentration_posterior_ = concentration
+        self.weight_concentration_prior_ = left.alpha
+        self.weight_concentration_posterior_ = left.concentration
+        self.__dict__.pop("evidence_", None)  # of the last fit
 
     def _left_out(self, total: float, prior: vb.VBPrior) -> float:
         """What scikit-learn's bound lacks, where its algorithm is ours; 0 elsewhere."""
@@ -631,6 +726,97 @@ class BayesianGaussianMixture(MixtureEstimator):
         source = self.random_state if random_state is None else random_state
         seed = check_random_state(source).randint(2**31)
         return mixture_draws(seed, self._fitted.posterior, n_draws, self._family)
+
+    def evidence(
+        self,
+        X: Any,
+        sample_weight: Any = None,
+        *,
+        n_draws: int = 2000,
+        random_state: Any = None,
+    ) -> Any:
+        """The log evidence by importance sampling, and how far the posterior can be trusted.
+
+        Draws of the variational posterior, of the prior and of what lies between them are weighted
+        by the exact joint density with the points. Every order of the components counts (the bound
+        knows one labelling, which may cost it up to log K!), for up to 12 of them.
+
+        Parameters
+        ----------
+        X : array-like [N, D]
+            The points that were fitted.
+        sample_weight : array-like [N], optional
+            Their weights.
+        n_draws : int, default 2000
+            At least 100. Each costs a look at all the points.
+        random_state : int, RandomState or None
+            That of the estimator when not given.
+
+        Returns
+        -------
+        Series
+            `elbo`, the bound; `log_evidence`, the estimate, with its `standard_error`, in nats for
+            all points; `khat`, the Pareto shape of the weights of the posterior's own draws, up to
+            0.7 where they say something (a mode that no draw has met is not seen by it); `n_draws`;
+            `left_out`, what the draws do not cover, if anything. Kept as `evidence_`, and beside
+            the table that `summary` returns.
+
+        Raises
+        ------
+        ValueError
+            If `X` cannot be the points that were fitted.
+
+        References
+        ----------
+        Yao, Vehtari, Simpson and Gelman (2018), *Proceedings of Machine Learning Research* 80,
+        5581-5590.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from bayesgmm import BayesianGaussianMixture
+        >>> X = np.random.default_rng(0).normal(size=(50, 1))
+        >>> model = BayesianGaussianMixture(random_state=0).fit(X)
+        >>> found = model.evidence(X, n_draws=500)
+        >>> bool(found["log_evidence"] + 3 * found["standard_error"] > found["elbo"])
+        True
+        """
+        import pandas as pd
+
+        check_is_fitted(self)
+        check_number(n_draws, "n_draws", integer=True, low=100)
+        kept = self._enter(X, sample_weight, reset=False).kept(relative=False)
+        family, prior = self._family, self._fitted.prior
+        held = self._fitted.posterior.components.mean_precision[:-1] - self.mean_precision_prior_
+        if not np.isclose(held.sum(), kept.total, rtol=1e-3):
+            raise ValueError(
+                "X must be the points that were fitted, with their weights: the fit is of "
+                f"{held.sum():g} of them, got {kept.total:g}."
+            )
+        kept = kept._replace(X=kept.X.astype(np.float64))
+        units = self._units(kept, family.scaling)
+        room = int(getattr(prior.weights, "n_components", self.n_components_))
+        threads = n_shards(*kept.X.shape, room, family.axis_aligned)
+        shards = standard_shards(kept.X, kept.weight, units, threads)
+        source = self.random_state if random_state is None else random_state
+        seed = check_random_state(source).randint(2**31)
+        found = evidence_of(self._fitted, shards, units, family, int(n_draws), seed)
+        self.evidence_ = pd.Series({"elbo": self.elbo_, **found._asdict()}, name="evidence")
+        return self.evidence_.copy()
+
+    def summary(self) -> Any:
+        """One row a component: its weight, and the mean and standard deviation of each feature.
+
+        Returns
+        -------
+        DataFrame [K]
+            Columns `weight`, then `mean(feature)` and `sd(feature)` in the features' own units. Its
+            `attrs` hold the bound as `elbo`, and beside it what `evidence` has found, once it has
+            been asked: `log_evidence`, `standard_error`, `khat`, `n_draws`, `left_out`.
+        """
+        table = super().summary()
+        table.attrs = {"elbo": self.elbo_, **getattr(self, "evidence_", {})}
+        return table
 
     def prior_n_clusters(self, n: int, max_clusters: int | None = None) -> np.ndarray:
         """What the prior says of the number of clusters among n points, before any is seen.

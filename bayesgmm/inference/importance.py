@@ -1,6 +1,6 @@
 r"""How far to trust a variational posterior: importance weights against the exact joint.
 
-Draws theta = (alpha, w, mu, Sigma) of q give log p(x, theta) - log q(theta), whose spread says how
+Draws theta = (alpha, w, mu, Sigma) give log p(x, theta) - log q(theta), whose spread says how
 far q is from the posterior (Pareto k-hat) and whose mean, of the exponentials, is the evidence.
 Two things would spoil both, and are mended:
 
@@ -8,7 +8,7 @@ Two things would spoil both, and are mended:
   over every order in which the K kept components may take the places of the prior, an order as
   probable as the prior over weights makes it: q(mu, Sigma) of a place is that of any of them, and
 
-      q(w, order) = p(w | alpha) prod_k w_k^{n_order(k)} / sum_order E[prod_k w_k^{n_order(k)}].
+      q(w, order | alpha) = p(w | alpha) prod_k w_k^n / sum_order E[prod_k w_k^n], n = n_order(k).
 
   The sum over orders is that of a permanent, found by recursion over the sets of components that
   the first places hold: 2^K K terms, all of one sign, where the sum itself has K!.
@@ -36,8 +36,8 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jax.scipy.special import logsumexp
-from scipy import special, stats
+from jax.scipy.special import gammaln, logsumexp
+from scipy import special
 
 from bayesgmm.core.arrays import (
     Array,
@@ -48,14 +48,18 @@ from bayesgmm.core.arrays import (
     inverse_scales,
     is_axis_aligned,
 )
-from bayesgmm.core.concentration import GammaConcentration, GridConcentration, Sticks
+from bayesgmm.core.concentration import (
+    GammaConcentration,
+    GridConcentration,
+    Sticks,
+    gamma_grid,
+)
 from bayesgmm.core.conjugate import Hyperparameters, NormalInverseWishart, draw, log_normalizer
 from bayesgmm.core.covariance import Covariance
 from bayesgmm.core.forms import exact_form
-from bayesgmm.core.logs import before
 from bayesgmm.core.mixture import LOG_2PI, Mixture
 from bayesgmm.core.sweep import log_likelihood
-from bayesgmm.core.weights import Dirichlet, StickBreaking
+from bayesgmm.core.weights import StickBreaking
 from bayesgmm.inference import devices
 from bayesgmm.inference.vb import VBPrior, with_error
 
@@ -117,7 +121,6 @@ class Places(NamedTuple):
 def check(
     shards: Sequence[Data],
     posterior: NormalInverseWishart,
-    concentration: Any,
     prior: VBPrior,
     family: Covariance,
     n_draws: int,
@@ -131,8 +134,6 @@ def check(
         In float64.
     posterior : NormalInverseWishart
         q(mu, Sigma) of the K components that are kept, in the order of the fit.
-    concentration : Fixed, GammaConcentration or GridConcentration
-        q(alpha).
     prior : VBPrior
         The same for every component.
     family : Covariance
@@ -150,17 +151,10 @@ def check(
     sticks = isinstance(prior.weights, Sticks)
     n_places = K + SPARE if sticks else int(prior.weights.n_components)
     levels = np.digitize((np.arange(S) + 0.5) / S, np.cumsum(SHARES))  # the last: the prior
-    from_prior, mean = levels == len(SHARES), float(concentration.mean())
-    alpha, log_ratio = _concentrations(rng, concentration, prior.concentration, from_prior)
-    orders, log_totals = np.full((S, n_places), K), np.zeros(len(SHARES))
-    for i, counts in enumerate(places.counts):
-        rows = levels == i
-        orders[rows], log_totals[i] = _orders(
-            rng, counts, prior.weights, mean, n_places, rows.sum()
-        )
+    alpha, log_ratio = _concentrations(rng, places.counts[0], prior, n_places, levels)
     keys = jr.split(jr.key(rng.integers(2**31)), S)
-    draws = Draws(keys, orders, levels, alpha, log_ratio)
-    mixtures, ratios = _proposals(draws, places, prior, mean, log_totals, family)
+    draws = Draws(keys, levels, alpha, log_ratio)
+    mixtures, ratios = _proposals(draws, places, prior, family, n_places)
     log_weights = np.asarray(ratios) + _likelihoods(mixtures, shards, family)[:, None]
     return _summary(log_weights[:, 0], log_weights[levels == 0, 1], _left_out(K, prior.weights))
 
@@ -217,7 +211,7 @@ def _summary(log_weights: np.ndarray, of_q: np.ndarray, left_out: str) -> Import
     S = len(log_weights)
     log_evidence = special.logsumexp(log_weights) - np.log(S)
     spread = np.exp(log_weights - log_evidence).std(ddof=1) / np.sqrt(S)
-    khat = float(array_stats.psislw(of_q)[1])
+    khat = float(array_stats.psislw(-of_q)[1])  # of log likelihoods, it says
     return Importance(float(log_evidence), float(spread), khat, S, left_out)
 
 
@@ -225,25 +219,32 @@ def _summary(log_weights: np.ndarray, of_q: np.ndarray, left_out: str) -> Import
 
 
 def _concentrations(
-    rng: np.random.Generator, posterior: Any, prior: Any, from_prior: np.ndarray
+    rng: np.random.Generator, counts: np.ndarray, prior: VBPrior, n_places: int, levels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draws of alpha, of the prior where that is wanted, and log p(alpha) - log q(alpha) [S]."""
-    S, n = len(from_prior), int(from_prior.sum())
-    if isinstance(posterior, GammaConcentration):
-        q, p = (stats.gamma(float(g.shape), scale=1 / float(g.rate)) for g in (posterior, prior))
-        alpha = np.append(p.rvs(n, random_state=rng), q.rvs(S - n, random_state=rng))
-        return alpha, p.logpdf(alpha) - q.logpdf(alpha)
-    if isinstance(posterior, GridConcentration):
-        logs = [np.asarray(g.log_probability, float) for g in (prior, posterior)]
-        sizes = (n, S - n)
-        index = np.concatenate(
-            [
-                rng.choice(len(log), size, p=special.softmax(log))
-                for log, size in zip(logs, sizes, strict=True)
-            ]
-        )
-        return np.asarray(posterior.alpha, float)[index], (logs[0] - logs[1])[index]
-    return np.full(S, float(posterior.mean())), np.zeros(S)
+    """Draws of alpha [S], of the prior where that is wanted, and log p(alpha) - log q(alpha).
+
+    A learned one is drawn on a grid, as probable as the counts make it: more exact, and wider, than
+    q(alpha), which does not know that weights depend on it.
+    """
+    S, known = len(levels), prior.concentration
+    if isinstance(known, GammaConcentration):
+        alpha, log_p = gamma_grid(float(known.shape), float(known.rate))
+    elif isinstance(known, GridConcentration):
+        alpha, log_p = (np.asarray(leaf, float) for leaf in known[:2])
+    else:
+        return np.full(S, float(known.mean())), np.zeros(S)
+    plain = counts[_as_fitted(len(counts) - 1, n_places)]
+    log_q = log_p + np.asarray(_log_evidences(alpha, plain, prior.weights))
+    log_q = log_q - special.logsumexp(log_q)
+    of_prior, of_q = (rng.choice(len(alpha), S, p=special.softmax(log)) for log in (log_p, log_q))
+    index = np.where(levels == len(SHARES), of_prior, of_q)
+    return alpha[index], (log_p - log_q)[index]
+
+
+@jax.jit
+def _log_evidences(alpha: Array, counts: Array, weights: Any) -> Array:
+    present = jnp.ones(counts.shape, bool)
+    return jax.vmap(lambda a: weights.given(a, present).log_evidence(counts))(alpha)
 
 
 # --- the orders -----------------------------------------------------------------------------------
@@ -255,46 +256,75 @@ def _subsets(K: int) -> tuple[np.ndarray, np.ndarray]:
     return sets & ~bits, (sets & bits) > 0
 
 
-def _orders(
-    rng: np.random.Generator, counts: np.ndarray, weights: Any, alpha: float, n_places: int, S: int
-) -> tuple[np.ndarray, float]:
-    """Who stands in each place [S, P], by the probability of the order; and log of their sum."""
-    K = len(counts) - 1
-    plain = np.append(np.arange(K), np.full(n_places - K, K))
-    log_one = float(weights.given(alpha, np.ones(n_places, bool)).log_evidence(counts[plain]))
-    if K > ORDERED:
-        return np.tile(plain, (S, 1)), log_one
-    if not isinstance(weights, Sticks):  # all orders are alike, and so is what is made of them
-        ways = special.gammaln(n_places + 1) - special.gammaln(n_places - K + 1)
-        return np.tile(plain, (S, 1)), log_one + float(ways)
-    steps, total = _ways(counts, weights.discount, alpha, n_places)
-    orders, held = np.empty((S, n_places), int), np.full(S, (1 << K) - 1)
-    for k in range(n_places)[::-1]:  # from the last place to the first
-        orders[:, k] = np.argmax(steps[k][held] + rng.gumbel(size=(S, K + 1)), axis=1)
-        held = np.where(orders[:, k] < K, held & ~(1 << orders[:, k]), held)
-    return orders, total
+def _ways(counts: Array, discount: Array, alpha: Array, n_places: int) -> tuple[Array, Array]:
+    """E[prod w^n] of sticks summed over orders, counts [K + 1].
 
-
-def _ways(
-    counts: np.ndarray, discount: float, alpha: float, n_places: int
-) -> tuple[list[np.ndarray], float]:
-    """E[prod w^n] of sticks summed over orders.
-
-    By place k: log of the part, [2^K, K + 1], in which the first k places hold the set S and
-    a given component (or, in the last column, none) stands in the k-th; and log of the whole sum.
+    By place k, log of the part in which the first k places hold the set S and a given component
+    (or, in the last column, none) stands in the k-th, [P, 2^K, K + 1]; and log of the whole, [].
+    A stick's part is a ratio of Beta functions, B(1 - d + n, b + later) / B(1 - d, b), b = alpha +
+    k d, whose `later` are the points of who is not in S.
     """
     K = len(counts) - 1
     without, inside = _subsets(K)
-    later = counts.sum() - inside @ counts[:K]  # points of who is not in S
-    reached, steps = np.where(np.arange(1 << K) == 0, 0.0, -np.inf), []
-    for k in range(n_places):
-        left = alpha + (k + 1) * discount
-        stick = special.betaln(1 - discount + counts, left + later[:, None])
-        stick = stick - special.betaln(1 - discount, left)
-        before = np.where(inside, reached[without], -np.inf)
-        steps.append(np.append(before, reached[:, None], axis=1) + stick)
-        reached = special.logsumexp(steps[-1], axis=1)
-    return steps, float(reached[-1])
+    later = counts.sum() - inside @ counts[:K]
+
+    def place(reached: Array, left: Array) -> tuple[Array, Array]:
+        kept = 1 - discount
+        none = gammaln(kept) + gammaln(left) - gammaln(kept + left)
+        above, below = gammaln(left + later), gammaln(kept + left + later)
+        own = reached[without] + gammaln(kept + counts[:K]) - below[without]
+        empty = reached + gammaln(kept) - below
+        steps = jnp.append(jnp.where(inside, own, -jnp.inf), empty[:, None], axis=1)
+        steps = steps + above[:, None] - none
+        return _logsumexp(steps), steps
+
+    left = alpha + jnp.arange(1, n_places + 1) * discount
+    reached, steps = jax.lax.scan(place, _nobody(K), left)
+    return steps, reached[-1]
+
+
+def _nobody(K: int) -> Array:
+    return jnp.where(jnp.arange(1 << K) == 0, 0.0, -jnp.inf)
+
+
+def _logsumexp(x: Array) -> Array:
+    top = x.max(1, keepdims=True)
+    top = jnp.where(top > -jnp.inf, top, 0.0)
+    return jnp.log(jnp.exp(x - top).sum(1)) + top[:, 0]
+
+
+def _log_total(counts: Array, weights: Any, alpha: Array, n_places: int) -> Array:
+    """Log of the sum over orders of E[prod w^n], []."""
+    K = len(counts) - 1
+    if isinstance(weights, Sticks) and K <= ORDERED:
+        return _ways(counts, weights.discount, alpha, n_places)[1]
+    given = weights.given(alpha, jnp.ones(n_places, bool))
+    one = given.log_evidence(counts[_as_fitted(K, n_places)])
+    if K > ORDERED:
+        return one
+    return one + gammaln(n_places + 1.0) - gammaln(n_places - K + 1.0)  # all orders are alike
+
+
+def _as_fitted(K: int, n_places: int) -> np.ndarray:
+    return np.minimum(np.arange(n_places), K)
+
+
+def _order(key: Key, counts: Array, weights: Any, alpha: Array, n_places: int) -> Array:
+    """Who stands in each place [P], with the probability of the order.
+
+    Where places are exchangeable the order as fitted does for all: what is made of it is the same.
+    """
+    K = len(counts) - 1
+    if K > ORDERED or not isinstance(weights, Sticks):
+        return jnp.asarray(_as_fitted(K, n_places))
+    steps, _ = _ways(counts, weights.discount, alpha, n_places)
+    noise = jr.gumbel(key, (n_places, K + 1), steps.dtype)
+
+    def place(held: Array, row: tuple[Array, Array]) -> tuple[Array, Array]:
+        who = jnp.argmax(row[0][held] + row[1])
+        return jnp.where(who < K, held & ~(1 << who), held), who
+
+    return jax.lax.scan(place, jnp.array((1 << K) - 1), (steps, noise), reverse=True)[1]
 
 
 def _sum_of_orders(terms: Array) -> Array:
@@ -308,14 +338,10 @@ def _sum_of_orders(terms: Array) -> Array:
     without, inside = _subsets(K)
 
     def place(reached: Array, term: Array) -> tuple[Array, None]:
-        before = jnp.where(inside, reached[without] + term[:K], -jnp.inf)
-        both = jnp.append(before, (reached + term[K])[:, None], axis=1)
-        top = both.max(1, keepdims=True)
-        top = jnp.where(top > -jnp.inf, top, 0.0)
-        return jnp.log(jnp.exp(both - top).sum(1)) + top[:, 0], None
+        own = jnp.where(inside, reached[without] + term[:K], -jnp.inf)
+        return _logsumexp(jnp.append(own, (reached + term[K])[:, None], axis=1)), None
 
-    first = jnp.where(jnp.arange(1 << K) == 0, 0.0, -jnp.inf)
-    return jax.lax.scan(place, first, terms)[0][-1]
+    return jax.lax.scan(place, _nobody(K), terms)[0][-1]
 
 
 # --- the draws ------------------------------------------------------------------------------------
@@ -327,8 +353,6 @@ class Draws(NamedTuple):
     Attributes
     ----------
     key : [S]
-    order : [S, P]
-        Who stands in each place.
     level : [S]
         Which of the powers; beyond them the prior.
     alpha : [S]
@@ -337,33 +361,28 @@ class Draws(NamedTuple):
     """
 
     key: Key
-    order: Array
     level: Array
     alpha: Array
     log_ratio: Array
 
 
-@partial(jax.jit, static_argnames=("family",))
+@partial(jax.jit, static_argnames=("family", "n_places"))
 def _proposals(
-    draws: Draws,
-    places: Places,
-    prior: VBPrior,
-    mean_alpha: Array,
-    log_totals: Array,
-    family: Covariance,
+    draws: Draws, places: Places, prior: VBPrior, family: Covariance, n_places: int
 ) -> tuple[Mixture, Array]:
     """Mixtures [S, ...]; log p(theta) less log of the proposal, and less log q(theta), [S, 2]."""
     shares = jnp.log(jnp.array([*SHARES, PRIOR]))
-    present = jnp.ones(draws.order.shape[1], bool)
 
     def one(drawn: Draws) -> tuple[Mixture, Array]:
-        logs, mixture = _draw_one(drawn, places, prior, mean_alpha, family)
-        at_mean, at_alpha = (prior.weights.given(a, present) for a in (mean_alpha, drawn.alpha))
-        plain, terms, shared = jax.vmap(lambda own: _densities(mixture, len(present), own, family))(
-            places
-        )
-        log_p = drawn.log_ratio + plain[0] + _log_density(logs, at_alpha)
-        log_q = jax.vmap(_sum_of_orders)(terms) - log_totals + shared + _log_density(logs, at_mean)
+        mixture = _draw_one(drawn, places, prior, family, n_places)
+
+        def of_level(own: Places) -> tuple[Array, Array]:
+            plain, terms, shared = _densities(mixture, n_places, own, family)
+            total = _log_total(own.counts, prior.weights, drawn.alpha, n_places)
+            return plain, _sum_of_orders(terms) - total + shared
+
+        plain, log_q = jax.vmap(of_level)(places)
+        log_p = plain[0] + drawn.log_ratio  # the density of w given alpha is in both
         mixed = logsumexp(shares + jnp.append(log_q, log_p))
         return with_error(mixture, prior.ridge), log_p - jnp.stack([mixed, log_q[0]])
 
@@ -381,34 +400,26 @@ class Known(NamedTuple):
 
 
 def _draw_one(
-    drawn: Draws, places: Places, prior: VBPrior, mean_alpha: Array, family: Covariance
-) -> tuple[Array, Mixture]:
-    """Logs of the weights of the P places or of the parts of their sticks, and the mixture."""
-    key, key_weights = jr.split(drawn.key)
-    order, alpha, is_prior = drawn.order, drawn.alpha, drawn.level == len(SHARES)
+    drawn: Draws, places: Places, prior: VBPrior, family: Covariance, n_places: int
+) -> Mixture:
+    """A mixture, first the components in the P places and then those beyond them."""
+    key, key_order, key_weights = jr.split(drawn.key, 3)
+    is_prior = drawn.level == len(SHARES)
     places = jax.tree.map(lambda leaf: jnp.asarray(leaf)[drawn.level], places)
-    P, K = len(order), len(places.counts) - 1
-    own = prior.weights.given(jnp.where(is_prior, alpha, mean_alpha), jnp.ones(P, bool))
-    own = own.update(places.counts[order])
-    if isinstance(prior.weights, Sticks):
-        beyond = prior.weights.given(alpha, jnp.ones(P + BEYOND, bool)).sticks[P:]
-        beyond = beyond.at[-1].set(jnp.array([1.0, 0.0]))
-        logs = Dirichlet(jnp.concatenate([own.sticks, beyond])).draw(key_weights)
-        log_weights = logs[:, 0] + before(logs[:, 1])
-        order = jnp.append(order, jnp.full(BEYOND, K))
-    else:
-        logs = log_weights = own.draw(key_weights)
+    K, P = len(places.counts) - 1, n_places
+    order = _order(key_order, places.counts, prior.weights, drawn.alpha, P)
+    order = jnp.where(is_prior, K, order)
+    more = BEYOND if isinstance(prior.weights, Sticks) else 0
+    weights = prior.weights.given(drawn.alpha, jnp.ones(P + more, bool))
+    order = jnp.append(order, jnp.full(more, K, order.dtype))
+    weights = weights.update(places.counts[order])
+    if more:  # the last stick takes what is left
+        weights = StickBreaking(weights.sticks.at[-1].set(jnp.array([1.0, 0.0])))
+    log_weights = weights.draw(key_weights)
     mean, precision, dof, scale = places.components
     group = is_prior.astype(int)[None] if family.pooled else order
     components = NormalInverseWishart(mean[order], precision[order], dof[group], scale[group])
-    return logs[:P], draw(key, Hyperparameters(Known(log_weights), components), family)
-
-
-def _log_density(logs: Array, weights: Any) -> Array:
-    """Log density of weights, or of the parts of sticks, []."""
-    if isinstance(weights, StickBreaking):
-        return Dirichlet(weights.sticks).log_density(logs).sum()
-    return weights.log_density(logs)
+    return draw(key, Hyperparameters(Known(log_weights), components), family)
 
 
 def _densities(

@@ -46,7 +46,9 @@ class Pruning:
 
     def __call__(self, progress: Progress, iterate: Callable) -> Progress:
         """The progress to go on from."""
-        gain = np.where(np.isfinite(self.last), progress.objective - self.last, 0.0) / EVERY
+        known = np.isfinite(self.last) & np.isfinite(progress.objective)
+        gain = np.subtract(progress.objective, self.last, out=np.zeros(len(known)), where=known)
+        gain = gain / EVERY
         still = (progress.status == CONVERGED) & (progress.n_iter > self.tried)
         rising = progress.status == RUNNING
         self.tried[still] = progress.n_iter[still]

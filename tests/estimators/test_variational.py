@@ -37,7 +37,7 @@ def table(n=200, seed=0):
 
 
 def fitted(X, start, **options):
-    options = dict(init_params=start, max_iter=300) | options
+    options = dict(init_params=start, max_iter=300, moves=False) | options
     return BayesianGaussianMixture(K, **options).fit(X)
 
 
@@ -122,6 +122,7 @@ def test_shapes_are_scikit_learns():
 def test_components_without_points_go(kind):
     X, start = table()
     options = dict(weight_concentration_prior_type=kind, n_init=2, random_state=0, max_iter=500)
+    options |= dict(moves=False)
     model = BayesianGaussianMixture(10, **options).fit(X)
     assert model.converged_ and model.n_components_ == 3
     sizes = [len(getattr(model, name)) for name in ("weights_", "means_", "mean_precision_")]
@@ -142,10 +143,10 @@ def test_components_without_points_go(kind):
 def test_small_samples_and_the_cap():
     """More components than points are only so many, unless exactly so many are asked for."""
     X, _ = table(6)
-    model = BayesianGaussianMixture(10, random_state=0).fit(X)
+    model = BayesianGaussianMixture(10, moves=False, random_state=0).fit(X)
     assert 1 <= model.n_components_ <= 6
     with pytest.raises(ValueError, match="n_components = 10, n_samples = 6"):
-        BayesianGaussianMixture(10, prune=False).fit(X)
+        BayesianGaussianMixture(10, prune=False, moves=False).fit(X)
 
 
 def test_bounds_of_covariance_types_can_be_compared():
@@ -179,7 +180,8 @@ def on_the_plane(size=160):
 def test_the_density_integrates_to_one_on_the_line(kind, n):
     rng = np.random.default_rng(n)
     X = np.concatenate([rng.normal(-2, 0.5, n // 2), rng.normal(1, 1, n - n // 2)])[:, None]
-    model = BayesianGaussianMixture(4, weight_concentration_prior_type=kind, random_state=0).fit(X)
+    options = dict(weight_concentration_prior_type=kind, moves=False, random_state=0)
+    model = BayesianGaussianMixture(4, **options).fit(X)
     t = (np.arange(4000) + 0.5) / 4000 * np.pi - np.pi / 2
     slopes = np.pi / 4000 * (1 + np.tan(t) ** 2)
     density = np.exp(model.score_samples(np.tan(t)[:, None]))
@@ -229,14 +231,17 @@ def test_the_predictive_is_the_mean_density_of_draws_and_the_density_of_samples(
 def test_one_component_predicts_as_a_student_t():
     X, _ = table()
     model = BayesianGaussianMixture(
-        1, weight_concentration_prior_type="dirichlet_distribution", reg_covar=0
+        1, weight_concentration_prior_type="dirichlet_distribution", reg_covar=0, moves=False
     ).fit(X)
     k, v = model.mean_precision_[0], model.degrees_of_freedom_[0]
     shape = model.covariances_[0] * v * (k + 1) / (k * (v - D + 1))
     expected = stats.multivariate_t(model.means_[0], shape, v - D + 1).logpdf(X)
     np.testing.assert_allclose(model.score_samples(X), expected, rtol=1e-9)
     diag = BayesianGaussianMixture(
-        1, covariance_type="diag", weight_concentration_prior_type="dirichlet_distribution"
+        1,
+        covariance_type="diag",
+        weight_concentration_prior_type="dirichlet_distribution",
+        moves=False,
     ).fit(X)
     v, wide = diag.degrees_of_freedom_[0], np.sqrt(diag.covariances_[0] * (1 + 1 / k))
     expected = stats.t(v, diag.means_[0], wide).logpdf(X).sum(1)
@@ -257,7 +262,7 @@ def test_held_out_density_beats_plug_in_and_scikit_learn(features, clusters, n):
         X = centres[labels] + np.einsum("nij,nj->ni", factors[labels], noise)
         train, test = X[:n], X[n:]
         options = dict(n_components=8, random_state=seed)
-        model = BayesianGaussianMixture(**options).fit(train)
+        model = BayesianGaussianMixture(moves=False, **options).fit(train)
         plug_in = logsumexp(log_joint_of(model, test), axis=1).mean()
         theirs = ScikitLearn(**options).fit(train).score(test)
         gaps.append(model.score(test) - np.array([plug_in, theirs]))
@@ -321,7 +326,7 @@ def test_a_weight_is_so_many_rows():
     rows = np.repeat(np.arange(len(X)), weight)
     options = dict(weight_concentration_prior_type="pitman_yor")
     one = fitted(X, start, **options)
-    weighted = BayesianGaussianMixture(K, init_params=start, max_iter=300, **options)
+    weighted = BayesianGaussianMixture(K, init_params=start, max_iter=300, moves=False, **options)
     weighted.fit(X, sample_weight=weight)
     repeated = fitted(X[rows], start[rows], **options)
     for name in ("elbo_", "means_", "covariances_", "weights_", "mean_precision_"):
@@ -330,7 +335,7 @@ def test_a_weight_is_so_many_rows():
     np.testing.assert_allclose(weighted.covariance_prior_, np.cov(X[rows].T), rtol=1e-10)
     assert abs(one.elbo_ - weighted.elbo_) > 1
     # what all weigh is a number of points, and not nothing as in maximum likelihood
-    double = BayesianGaussianMixture(K, init_params=start, max_iter=300, **options)
+    double = BayesianGaussianMixture(K, init_params=start, max_iter=300, moves=False, **options)
     double.fit(X, sample_weight=2.0)
     np.testing.assert_allclose(double.degrees_of_freedom_.sum() - D * double.n_components_, 400)
 
@@ -349,8 +354,15 @@ def test_warm_start_goes_on_where_it_was():
     X, start = table()
     whole = fitted(X, start, prune=False, weight_concentration_prior=0.5, tol=0, max_iter=6)
     parts = BayesianGaussianMixture(
-        K, init_params=start, prune=False, weight_concentration_prior=0.5, tol=0, max_iter=2
-    ).set_params(warm_start=True)
+        K,
+        init_params=start,
+        prune=False,
+        moves=False,
+        weight_concentration_prior=0.5,
+        tol=0,
+        max_iter=2,
+        warm_start=True,
+    )
     bounds = []
     for _ in range(3):
         bounds += parts.fit(X).lower_bounds_
@@ -391,7 +403,14 @@ def test_mclusts_names(name, same):
 
 WRONG = [
     (dict(n_components=0), "n_components must be an integer of at least 1, got 0"),
-    (dict(n_components=None), "n_components must be an integer of at least 1, got None"),
+    (
+        dict(weight_concentration_prior=None),
+        "n_components=None leaves their number to the moves",
+        "weight_concentration_prior=None is 1 / n_components. Give n_components",
+    ),
+    (dict(weight_concentration_prior_type="dirichlet_distribution"), "a known number of them"),
+    (dict(moves=False), "moves=False means that none of them is added or merged"),
+    (dict(covariance_prior="data-scaled"), "divided by n_components^(2 / D)"),
     (dict(covariance_type="ful"), "covariance_type must be one of 'full'", "Did you mean 'full'?"),
     (dict(weight_concentration_prior_type="dp"), "'dirichlet_process', 'pitman_yor'"),
     (dict(weight_concentration_prior="gama"), "Did you mean 'gamma'?"),
@@ -419,6 +438,7 @@ WRONG = [
     (dict(covariance_prior=[[1.0, 2.0], [0.0, 1.0]]), "should be symmetric"),
     (dict(covariance_prior=-1.0, covariance_type="spherical"), "should be positive; got -1"),
     (dict(prune="yes"), "prune must be True or False, got 'yes'"),
+    (dict(moves=1), "moves must be True or False, got 1"),
     (dict(tol=-1), "tol must be a finite number of at least 0"),
     (dict(init_params="kmean"), "Did you mean 'kmeans'?"),
 ]
@@ -437,7 +457,7 @@ def test_weights_that_are_too_light_for_a_default_prior():
     X, _ = table(20)
     with pytest.raises(ValueError, match=re.escape("It sums to 0.2. Give covariance_prior")):
         BayesianGaussianMixture().fit(X, sample_weight=0.01)
-    light = BayesianGaussianMixture(2, covariance_prior=np.eye(2), random_state=0)
+    light = BayesianGaussianMixture(2, covariance_prior=np.eye(2), random_state=0, moves=False)
     assert np.isfinite(light.fit(X, sample_weight=0.01).elbo_)
 
 
