@@ -9,6 +9,7 @@ import argparse
 import math
 import os
 import re
+import signal
 import sys
 import threading
 import warnings
@@ -118,7 +119,7 @@ def _add_fit(commands: Any) -> None:
     add("--covariance", default="full", metavar="FAMILY", help="see below (default %(default)s)")
     add = fit.add_argument_group("computation").add_argument
     for flag, kind, default, metavar, text in _NUMBERS:
-        text += f" (default {_default(flag, default)})"
+        text += "" if "default" in text else f" (default {_default(flag, default)})"
         add(flag, type=kind, default=default, metavar=metavar, help=text)
     add = fit.add_argument_group("output").add_argument
     add("--output", type=Path, metavar="DIR", help="folder to write to (default bayesgmm-NAME)")
@@ -237,7 +238,15 @@ _NUMBERS = (
     ("--seed", _seed, 0, "SEED", "seed of the random starts"),
     ("--n-init", _positive, None, "N", "random starts, of which the best is kept"),
     ("--max-iter", _positive, 1000, "N", "most iterations of a start"),
-    ("--tol", float, None, "GAIN", "stop at less than this gain, in mean log density or bound"),
+    (
+        "--tol",
+        float,
+        None,
+        "GAIN",
+        "stop at less than this gain in an iteration: with em in mean log density (default: when "
+        "the gains to come are expected to add up to less than 0.001 nats), with vb in nats "
+        "(default 0.001)",
+    ),
     ("--ridge", float, 1e-6, "SHARE", "added to variances, as a share of each feature's variance"),
 )
 
@@ -282,19 +291,30 @@ def _one_line_warnings() -> Iterator[None]:
 @contextmanager
 def _kept_interrupts() -> Iterator[None]:
     """Send an interrupt again that was lost: JAX's callback of the garbage collector drops them."""
-    before = sys.unraisablehook
+    before, timers = sys.unraisablehook, []
 
     def show(unraisable: Any) -> None:
         if not isinstance(unraisable.exc_value, KeyboardInterrupt):
             before(unraisable)
             return
-        threading.Timer(0.05, _thread.interrupt_main).start()  # once that callback has ended
+        timers.append(threading.Timer(0.05, _interrupt))  # once that callback has ended
+        timers[-1].start()
 
     sys.unraisablehook = show
     try:
         yield
     finally:
         sys.unraisablehook = before
+        for timer in timers:  # two may have been lost
+            timer.cancel()
+
+
+def _interrupt() -> None:
+    """Interrupt the main thread: by a signal where there are any, for that ends its waiting too."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+    else:
+        _thread.interrupt_main()
 
 
 # ---- bayesgmm fit -------------------------------------------------------------------------------

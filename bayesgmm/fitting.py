@@ -205,7 +205,7 @@ _PRIOR = (
 )
 
 METHODS = {
-    "em": Method("EM", {"n_init": 10, "tol": 1e-6}, _of_em, _SETTINGS, _fit_em),
+    "em": Method("EM", {"n_init": 10, "tol": None}, _of_em, _SETTINGS, _fit_em),
     "vb": Method(
         "variational Bayes",
         {"n_init": 1, "tol": 1e-3},

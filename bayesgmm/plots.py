@@ -331,7 +331,7 @@ def plot_objective(model: BaseEstimator, *, ax: Axes | None = None) -> Axes:
     >>> from bayesgmm import GaussianMixture, datasets, plots
     >>> from matplotlib.figure import Figure
     >>> X, _ = datasets.load_faithful()
-    >>> model = GaussianMixture(2, n_init=3, random_state=0).fit(X)
+    >>> model = GaussianMixture(2, init_params="kmeans", n_init=3, random_state=0).fit(X)
     >>> len(plots.plot_objective(model, ax=Figure().subplots()).get_lines())
     3
     """

@@ -60,8 +60,8 @@ def simulate(N: int, D: int, K: int) -> tuple[np.ndarray, np.ndarray]:
 
 def fit_ours(X: np.ndarray, labels: np.ndarray, K: int, kind: str, n_iter: int) -> float:
     """Fit; returns the final mean log likelihood."""
-    options = {"covariance_type": kind, "tol": 0.0, "max_iter": n_iter, "init_params": labels}
-    return GaussianMixture(K, **options).fit(X).lower_bounds_[-1]
+    options = {"tol": 0.0, "max_iter": n_iter, "acceleration": None, "init_params": labels}
+    return GaussianMixture(K, covariance_type=kind, **options).fit(X).lower_bounds_[-1]
 
 
 def fit_scikit_learn(threads: int) -> Callable:

@@ -50,7 +50,7 @@ def fit(name, start, model, **options):
 @pytest.mark.parametrize("name, start, model", CASES)
 def test_step_by_step(name, start, model):
     """An M-step and the E-step that evaluates it, 1 to 20 times over."""
-    ours, X, expected = fit(name, start, model, tol=0, max_iter=20)
+    ours, X, expected = fit(name, start, model, tol=0, max_iter=20, acceleration=None)
     pairs, loglik = expected["loglik_after_iterations"].values()
     assert pairs == [1, 2, 3, 5, 10, 20]
     found = len(X) * np.array(ours.lower_bounds_)[np.array(pairs) - 1]
@@ -79,7 +79,10 @@ def test_converged(name, start, model):
     size = abs(covariances).max((1, 2), keepdims=True)
     np.testing.assert_allclose(ours.covariances_ / size, covariances / size, atol=1e-3)
     labels = np.array(list(expected["classification"]), int) - 1
-    np.testing.assert_array_equal(ours.labels_, labels)
+    first, second = np.sort(ours.predict_proba(X), axis=1)[:, :-3:-1].T
+    sure = first - second > 1e-3  # the others are ties to the digits that they give
+    assert sure.mean() > 0.99
+    np.testing.assert_array_equal(ours.labels_[sure], labels[sure])
 
 
 @pytest.mark.parametrize("name", ["iris", "faithful", "diabetes"])
@@ -91,7 +94,7 @@ def test_the_vve_of_mclust_is_not_stationary(name):
         shape = (start["G"], X.shape[1])
         precisions = np.linalg.inv(np.reshape(theirs["covariances"], (*shape, shape[1])))
         begin = dict(weights_init=theirs["pro"], means_init=np.reshape(theirs["mean"], shape))
-        options = dict(covariance_type="VVE", reg_covar=0, tol=0, max_iter=20)
+        options = dict(covariance_type="VVE", reg_covar=0, tol=0, max_iter=20, acceleration=None)
         ours = GaussianMixture(start["G"], precisions_init=precisions, **begin, **options).fit(X)
         np.testing.assert_allclose(len(X) * ours.lower_bounds_[0], theirs["loglik"], rtol=1e-5)
         assert len(X) * ours.lower_bounds_[-1] > theirs["loglik"] + 0.01

@@ -66,6 +66,11 @@ class Entered(NamedTuple):
         weight = weight[rows]
         return Entered(self.X[rows], weight / weight.mean() if relative else weight)
 
+    def some(self, n: int, random_state: np.random.RandomState) -> "Entered":
+        """So many of the rows, drawn at random without replacement."""
+        rows = np.sort(random_state.choice(len(self.X), n, replace=False))
+        return Entered(self.X[rows], None if self.weight is None else self.weight[rows])
+
     @property
     def total(self) -> float:
         """Number of points, a weight counted as so many."""
@@ -136,12 +141,14 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
             return (value / units.scale**2).astype(dtype)
         return np.full(len(units.scale), value[1], dtype)
 
-    def _start(self, entered: Entered, kept: Entered, shards: list[Data], K: int) -> np.ndarray:
-        """Labels [R, N] or responsibilities [R, K, N] of the rows that are kept."""
+    def _start(
+        self, entered: Entered, kept: Entered, shards: list[Data], K: int, R: int
+    ) -> np.ndarray:
+        """Labels [R, N] or responsibilities [R, K, N] of the rows that are kept; R=1 if given."""
         N = len(entered.X)
         if isinstance(self.init_params, str):
             random_state = check_random_state(self.random_state)
-            return starts(self.init_params, shards, len(kept.X), K, self.n_init, random_state)
+            return starts(self.init_params, shards, len(kept.X), K, R, random_state)
         start = check_start(self.init_params, N, K, kept.X.dtype)
         if len(kept.X) < N:
             start = start[..., entered.weight > 0]
@@ -456,17 +463,19 @@ def _float64(mixture: Mixture) -> Mixture:
     return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), mixture)
 
 
-def print_progress(model: MixtureEstimator, progress: Any, first_run: int = 0) -> None:
-    """What `verbose` shows of the iterations just made, by runs numbered from this one."""
+def print_progress(
+    model: MixtureEstimator, progress: Any, restart: int = 0, before: int = 0
+) -> None:
+    """What `verbose` shows of the iterations just made, `before` of which others went."""
     if not model.verbose:
         return
-    for r, trace in enumerate(progress.history):
-        run = first_run + r
+    for run, trace in enumerate(progress.history, restart):
         values = trace[np.isfinite(trace)]
-        first = int(progress.n_iter[r]) - len(values) + 1
+        last = before + int(progress.n_iter[run - restart])
         for i, value in enumerate(values):
-            if (first + i) % model.verbose_interval == 0:
+            iteration = last - len(values) + 1 + i
+            if iteration % model.verbose_interval == 0:
                 gain = f"  gain {value - values[i - 1]:.2e}" if model.verbose > 1 and i else ""
-                print(f"restart {run}  iteration {first + i}{gain}")
-        if progress.status[r] == CONVERGED and len(values):
-            print(f"restart {run}  converged after {progress.n_iter[r]} iterations")
+                print(f"restart {run}  iteration {iteration}{gain}")
+        if progress.status[run - restart] == CONVERGED and len(values):
+            print(f"restart {run}  converged after {last} iterations")

@@ -13,7 +13,7 @@ from bayesgmm.core.arrays import Standardizer
 from bayesgmm.core.covariance import FAMILIES, UNIVARIATE, packed_shape
 
 
-def lookup(table: Mapping[str, Any], name: Any, argument: str) -> Any:
+def lookup(table: Mapping[Any, Any], name: Any, argument: str) -> Any:
     """The row of an option table, or an error that lists the names.
 
     Raises
@@ -21,7 +21,7 @@ def lookup(table: Mapping[str, Any], name: Any, argument: str) -> Any:
     ValueError
         If there is no such row.
     """
-    if isinstance(name, str) and name in table:
+    if (name is None or isinstance(name, str)) and name in table:
         return table[name]
     raise ValueError(f"{argument} must be one of {listed(table)}; got {name!r}.{hint(table, name)}")
 
@@ -33,7 +33,7 @@ def listed(names: Any) -> str:
 
 def hint(names: Any, name: Any) -> str:
     """The name that was probably meant, as a sentence, or nothing."""
-    close = difflib.get_close_matches(str(name), list(names), n=1)
+    close = difflib.get_close_matches(str(name), [n for n in names if n is not None], n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
 
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import jax
 import numpy as np
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.core.arrays import Data, Standardizer, float_scope
@@ -27,17 +28,48 @@ from bayesgmm.estimators.checks import (
 from bayesgmm.estimators.points import (
     FEW,
     capacity,
+    evaluate,
     logsumexp,
     most_probable,
     n_shards,
     standard_shards,
     to_standard,
+    to_user,
     weighted_mean,
     with_room,
     without_room,
 )
-from bayesgmm.inference import em
+from bayesgmm.inference import em, squarem
 from bayesgmm.inference.drive import Run
+from bayesgmm.inference.restarts import TRIAL, best, put_in, race
+from bayesgmm.inference.starts import CANDIDATES
+
+
+class Optimum(NamedTuple):
+    """The best of several restarts.
+
+    Attributes
+    ----------
+    run : Run
+        Of all restarts.
+    best : int
+    mixture : Mixture
+        Of the best one, with a leading axis of 1.
+    """
+
+    run: Run
+    best: int
+    mixture: Mixture
+
+
+NONE_YET = (-np.inf, np.inf, np.inf)
+"""Objective, gain and gains to come of a fit that has not begun."""
+
+SCREENED = 32_768
+"""Of more points than these so many, drawn at random, choose among the restarts."""
+
+ACCELERATIONS = {"squarem": squarem, None: em}
+"""The modules that fit a mixture: `begin`, `run` and `outcome`."""
 
 
 class GaussianMixture(MixtureEstimator):
@@ -70,27 +102,36 @@ class GaussianMixture(MixtureEstimator):
         - "EVE": one volume and common axes, a shape for each
         - "VVE": common axes, a volume and shape for each (common principal components)
         - "E", "V": for one feature, one variance or one for each
-    tol : float, default 1e-3
-        A run has converged when the mean log density gains less than this in an iteration.
+    tol : float or None, default None
+        None: a run has converged when the gains to come are expected to add up to less than
+        0.001 nats of the log likelihood of all points (Aitken's extrapolation, twice in a row).
+        A number is scikit-learn's criterion: the mean log density gains less than this in an
+        iteration. At its default of 0.001 a slow run can end 200 nats below the maximum.
     reg_covar : float or "relative" or ("relative", float), default 1e-6
         Added to each variance: in the square of the features' units, or as a share (1e-6 unless
         given) of the variance of each feature, which no change of units alters.
-    max_iter : int, default 100
-        0 gives the parameters of the start.
+    max_iter : int, default 1000
+        Passes over the points. 0 gives the parameters of the start.
     n_init : int, default 1
-        Restarts, run side by side; the one of largest likelihood is kept.
-    init_params : str or array, default "kmeans"
-        How starting responsibilities are found, on standardised points: "kmeans", "k-means++",
-        "random" and "random_from_data" as in scikit-learn; "kmeans-whitened", k-means in the
-        metric of the covariance within the clusters, for long ones (Friedman and Rubin 1967);
-        "hierarchical", Gaussian model-based agglomeration as mclust's `hc`, in one dimension
-        quantiles: the same from every seed, restarts beyond the first being the cells of points
-        that k-means++ draws. Or labels [N] (-1 for none) or responsibilities [N, K] to start
-        from.
+        Restarts; under "cells" each tries eight candidates. After ten passes the worse half is
+        dropped, and of those that go on the one of largest likelihood is kept; of more than
+        32,768 points a random sample of so many chooses. A start that is given is the only one.
+    init_params : str or array, default "cells"
+        How starting responsibilities are found, on standardised points: "cells", each point with
+        the nearest of K points that k-means++ draws; "kmeans", "k-means++", "random" and
+        "random_from_data" as in scikit-learn; "kmeans-whitened", k-means in the metric of the
+        covariance within the clusters, for long ones (Friedman and Rubin 1967); "hierarchical",
+        Gaussian model-based agglomeration as mclust's `hc`, in one dimension quantiles: the same
+        from every seed, restarts beyond the first being cells. Or labels [N] (-1 for none) or
+        responsibilities [N, K] to start from.
     weights_init : array [K], optional
     means_init : array [K, D], optional
     precisions_init : array, optional
         In the shape of `precisions_`. What is given replaces that part of the start.
+    acceleration : "squarem" or None, default "squarem"
+        Squared extrapolation of pairs of EM steps once a run has settled in its basin: the same
+        maximum in fewer passes. None is EM, iteration by iteration; with `tol=1e-3` and
+        `max_iter=100` it is scikit-learn's fit.
     random_state : int, RandomState or None
     warm_start : bool, default False
         Whether `fit` goes on from the last fit.
@@ -112,9 +153,10 @@ class GaussianMixture(MixtureEstimator):
     lower_bound_ : float
         Mean log density of the points under the fitted parameters: `score(X)`.
     lower_bounds_ : list of float
-        Mean log density before each iteration of the run that was kept.
+        Mean log density before each iteration of the run that was kept. A pass that tries an
+        extrapolation repeats the last one.
     restart_lower_bounds_ : list of ndarray
-        The same for every restart.
+        The same for every restart and candidate, over the sample that chose where there was one.
     best_restart_ : int
     n_components_ : int
     n_features_in_ : int
@@ -125,6 +167,9 @@ class GaussianMixture(MixtureEstimator):
     ----------
     Dempster, Laird and Rubin (1977), *Journal of the Royal Statistical Society B* 39, 1-38.
     Celeux and Govaert (1995), *Pattern Recognition* 28, 781-793, for the families of covariances.
+    Boehning et al. (1994), *Annals of the Institute of Statistical Mathematics* 46, 373-388, for
+    the criterion of convergence; Varadhan and Roland (2008), *Scandinavian Journal of Statistics*
+    35, 335-353, for the acceleration.
     Starts: Fraley (1998), *SIAM Journal on Scientific Computing* 20, 270-281; Friedman and Rubin
     (1967), *Journal of the American Statistical Association* 62, 1159-1178.
 
@@ -145,14 +190,15 @@ class GaussianMixture(MixtureEstimator):
         n_components: int = 1,
         *,
         covariance_type: str = "full",
-        tol: float = 1e-3,
+        tol: float | None = None,
         reg_covar: Any = 1e-6,
-        max_iter: int = 100,
+        max_iter: int = 1000,
         n_init: int = 1,
-        init_params: Any = "kmeans",
+        init_params: Any = "cells",
         weights_init: Any = None,
         means_init: Any = None,
         precisions_init: Any = None,
+        acceleration: str | None = "squarem",
         random_state: Any = None,
         warm_start: bool = False,
         verbose: int = 0,
@@ -168,6 +214,7 @@ class GaussianMixture(MixtureEstimator):
         self.weights_init = weights_init
         self.means_init = means_init
         self.precisions_init = precisions_init
+        self.acceleration = acceleration
         self.random_state = random_state
         self.warm_start = warm_start
         self.verbose = verbose
@@ -210,50 +257,88 @@ class GaussianMixture(MixtureEstimator):
         N, D = kept.X.shape
         check_components(self.n_components, N)
         check_univariate(self.covariance_type, D)
-        threads = n_shards(N, D, self.n_components, family.axis_aligned)
         units = self._units(kept, family.scaling)
-        start = partial(self._last, kept) if resume else partial(self._begin, entered, kept)
-        previous = self._last_objective + units.log_volume if resume else -np.inf
-        run, best = self._optimize(kept, units, family, threads, start, previous)
-        self._leave(run, best, units, entered)
+        start = self._last if resume else partial(self._begin, entered)
+        objective, *gains = self._last_gains if resume else NONE_YET
+        last = (objective + units.log_volume, *gains)
+        with float_scope(kept.X.dtype):
+            fit = self._optimize(kept, units, family, start, last, resume)
+        self._leave(fit, units, entered)
 
     def _optimize(
         self,
         kept: Entered,
         units: Standardizer,
         family: Covariance,
-        threads: int,
         start: Callable,
-        previous: float,
-    ) -> tuple[Run, int]:
-        """All restarts and the best of them; the standardised points are gone when it returns."""
+        last: tuple,
+        resume: bool,
+    ) -> Optimum:
+        """All restarts and the best of them; for many points it is chosen on a sample of them."""
+        if resume or self._n_starts() == 1 or len(kept.X) <= SCREENED:
+            return self._compete(kept, units, family, start, last)
+        sample = kept.some(SCREENED, check_random_state(self.random_state))
+        found = self._compete(sample, units, family, start, last)
+        chosen = self._compete(kept, units, family, lambda *_: found.mixture, last)
+        return chosen._replace(run=put_in(found.run, found.best, chosen.run), best=found.best)
+
+    def _n_starts(self) -> int:
+        """How many mixtures to begin with."""
+        given = (self.weights_init, self.means_init, self.precisions_init)
+        if not isinstance(self.init_params, str) or all(part is not None for part in given):
+            return 1
+        # none can be dropped in fewer passes than a trial takes
+        return self.n_init * (CANDIDATES.get(self.init_params, 1) if self.max_iter >= TRIAL else 1)
+
+    def _compete(
+        self,
+        kept: Entered,
+        units: Standardizer,
+        family: Covariance,
+        start: Callable,
+        last: tuple,
+    ) -> Optimum:
+        """Restarts over these points; the standardised ones are gone when it returns."""
         (N, D), dtype = kept.X.shape, kept.X.dtype
         config = em.EMConfig(family, choose_form(D, family.axis_aligned))
+        threads = n_shards(N, D, self.n_components, family.axis_aligned)
         shards = standard_shards(kept.X, kept.weight, units, threads)
-        with float_scope(dtype):
-            prior = flat_prior(family, capacity(self.n_components, N), D, dtype)
-            objective = em.Objective(prior, self._ridge(units, dtype))
-            # shares their memory; a small array gets there sooner as an argument of each call
-            placed = shards if N <= FEW else jax.device_put(shards)
-            mixtures = start(shards, placed, units, objective, config)
-            run = em.run(
-                mixtures,
-                placed,
-                objective,
-                config,
-                self.tol,
-                self.max_iter,
-                previous,
-                partial(print_progress, self),
-            )
-            best = em.best(run, placed, config)
-        if best is None:
+        prior = flat_prior(family, capacity(self.n_components, N), D, dtype)
+        ridge = self._ridge(units, dtype)
+        objective = em.Objective(prior, ridge, np.bool_(self.tol is None))
+        # shares their memory; a small array gets there sooner as an argument of each call
+        placed = shards if N <= FEW else jax.device_put(shards)
+        mixtures = start(kept, shards, placed, units, objective, config)
+        engine = ACCELERATIONS[self.acceleration]
+        tol = em.FORESEEN / N if self.tol is None else self.tol
+
+        def advance(state: Any, passes: int, restart: int, before: int) -> Run:
+            watch = partial(print_progress, self, restart=restart, before=before)
+            return engine.run(state, placed, objective, config, tol, passes, watch)
+
+        run = race(engine.begin(mixtures, *last), advance, self.max_iter, N)
+        mixtures = engine.outcome(run)
+        chosen = best(run)
+        if chosen is None:
             raise ValueError(SINGULAR)
-        return run, best
+        if len(run.failed) > 1 and run.n_iter[chosen] == self.max_iter:
+            chosen = self._likeliest(mixtures, run, units, kept)
+        return Optimum(run, chosen, jax.tree.map(lambda leaf: leaf[chosen : chosen + 1], mixtures))
+
+    def _likeliest(self, mixtures: Mixture, run: Run, units: Standardizer, kept: Entered) -> int:
+        """Of restarts cut short, whose last step has gained what their objectives lack."""
+        scores = np.full(len(run.failed), -np.inf)
+        for r in np.flatnonzero(~run.failed & (run.converged | (run.n_iter == self.max_iter))):
+            mixture = to_user(jax.tree.map(lambda leaf, r=r: leaf[r], mixtures), units)
+            density = evaluate(kept.X, mixture, False, logsumexp)[0]
+            scores[r] = weighted_mean(density, kept.weight)
+        return int(scores.argmax())
 
     def _check_options(self) -> None:
         check_number(self.n_components, "n_components", integer=True, low=1)
-        check_number(self.tol, "tol", low=0)
+        lookup(ACCELERATIONS, self.acceleration, "acceleration")
+        if self.tol is not None:
+            check_number(self.tol, "tol", low=0)
         self._check_common()
 
     # --- where it begins
@@ -274,7 +359,7 @@ class GaussianMixture(MixtureEstimator):
         own = self._given(units, config.family, kept) if any(given) else None
         if all(given):
             return own
-        start = self._start(entered, kept, shards, self.n_components)
+        start = self._start(entered, kept, shards, self.n_components, self._n_starts())
         room = capacity(self.n_components, len(kept.X))
         if start.ndim == 3:
             start = np.pad(start, [(0, 0), (0, room - start.shape[1]), (0, 0)])
@@ -331,28 +416,29 @@ class GaussianMixture(MixtureEstimator):
 
     # --- where it ends
 
-    def _leave(self, run: Run, best: int, units: Standardizer, entered: Entered) -> None:
-        dtype = entered.X.dtype
-        mixture = jax.tree.map(lambda leaf: leaf[best], run.mixture)
+    def _leave(self, fit: Optimum, units: Standardizer, entered: Entered) -> None:
+        dtype, (run, chosen, mixture) = entered.X.dtype, fit
+        mixture = jax.tree.map(lambda leaf: leaf[0], mixture)
         self._publish(without_room(mixture, self.n_components), units, dtype)
         traces = [trace - units.log_volume for trace in run.history]
         self.labels_, density = self._read(entered.X, most_probable, logsumexp)
         self.n_components_ = self.n_components
-        self.converged_ = bool(run.converged[best])
-        self.n_iter_ = int(run.n_iter[best])
+        self.converged_ = bool(run.converged[chosen])
+        self.n_iter_ = int(run.n_iter[chosen])
         self.lower_bound_ = weighted_mean(density, entered.weight)
-        self.lower_bounds_ = traces[best].tolist()
+        self.lower_bounds_ = traces[chosen].tolist()
         self.restart_lower_bounds_ = traces
-        self.best_restart_ = best
-        self._last_objective = float(run.objective[best]) - units.log_volume
+        self.best_restart_ = chosen
+        objective = float(run.objective[chosen]) - units.log_volume
+        self._last_gains = objective, float(run.state.gain[chosen]), float(run.state.rest[chosen])
         if not self.converged_ and self.max_iter > 0:
-            gain = np.diff(traces[best])[-1:]
+            gain = np.diff(traces[chosen])[-1:]
             last = f"a last gain of {gain[0]:.1e}" if len(gain) else "no gain to judge by"
             warn_not_converged(
                 "Best performing initialization did not converge. Try different init parameters, "
                 "or increase max_iter, tol, or check for degenerate data. (EM ended after "
                 f"{self.n_iter_} iterations with {last}; max_iter={self.max_iter}, "
-                f"tol={self.tol:g}.)"
+                f"tol={self.tol}.)"
             )
 
     # --- model choice
@@ -459,7 +545,7 @@ class GaussianMixture(MixtureEstimator):
             mixture = Mixture(np.log(weights), means, np.linalg.cholesky(matrices))
         model._publish(mixture, Standardizer(np.zeros(D), np.ones(D)), np.float64)
         model.n_features_in_, model.n_components_ = D, K
-        model.n_iter_, model.converged_, model._last_objective = 0, False, -np.inf
+        model.n_iter_, model.converged_, model._last_gains = 0, False, NONE_YET
         if feature_names is not None:
             names = np.asarray(feature_names, dtype=object)
             if names.shape != (D,):

@@ -471,7 +471,7 @@ class BayesianGaussianMixture(MixtureEstimator):
                 tries = check_random_state(self.random_state), bool(self.prune), rounding
                 search = Search(placed, prior_of, config, *ends, cap, *tries)
                 runs = [
-                    search(own_run, partial(watch, first_run=r)) for r, own_run in enumerate(runs)
+                    search(own_run, partial(watch, restart=r)) for r, own_run in enumerate(runs)
                 ]
             bounds = [
                 vb.lower_bounds(run.state, placed, prior_of(run.state.present.shape[1]), config)

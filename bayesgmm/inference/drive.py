@@ -56,11 +56,6 @@ class Run(NamedTuple):
     objective: np.ndarray
     history: list
 
-    @property
-    def mixture(self) -> Mixture:
-        """The mixtures, with leading axis R."""
-        return self.state.mixture
-
 
 def one_run(run: Run, r: int) -> Run:
     """Fit r alone, with leading axis 1."""

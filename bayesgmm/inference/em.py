@@ -12,11 +12,14 @@ import numpy as np
 from bayesgmm.core.arrays import Array, Data
 from bayesgmm.core.conjugate import Hyperparameters, mode, update
 from bayesgmm.core.covariance import Covariance
-from bayesgmm.core.forms import Form, exact_form, kappa, reference
+from bayesgmm.core.forms import Form, kappa, reference
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.sweep import Moments, gathered, located, soft
 from bayesgmm.inference import drive
 from bayesgmm.inference.loop import Progress
+
+FORESEEN = 1e-3
+"""Nats that a run may leave: beside them the uncertainty of any log likelihood is large."""
 
 SLOW = 0.9
 """The rate of gains taken for the rest of a run, at least: a few gains can look faster than it."""
@@ -163,25 +166,37 @@ def start_all(
     Mixture
         NumPy arrays with leading axis R.
     """
-    means, found = drive.moments_of_starts(shards, starts, K, config.family.axis_aligned)
-    return jax.tree.map(np.asarray, _first_all(means, found, objective, config))
+    mixtures = []
+    for r in range(len(starts)):  # one program for any number of them
+        one = starts[r : r + 1]
+        means, found = drive.moments_of_starts(shards, one, K, config.family.axis_aligned)
+        mixtures.append(_first_all(means, found, objective, config))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *mixtures)
+
+
+def begin(
+    mixtures: Mixture, objective: float = -np.inf, gain: float = np.inf, rest: float = np.inf
+) -> EMState:
+    """States [R] of mixtures that have taken no step, or go on from how a run stood."""
+    R, dtype = len(mixtures.means), np.dtype(mixtures.means.dtype)
+    stood = (np.full(R, value, dtype) for value in (objective, gain, rest, np.inf, 0.0))
+    return EMState(mixtures, *stood)
 
 
 def run(
-    mixtures: Mixture,
+    states: EMState,
     shards: Sequence[Data],
     objective: Objective,
     config: EMConfig,
     tol: float,
     max_iter: int,
-    previous: float = -np.inf,
     watch: Callable[[Progress], None] | None = None,
 ) -> drive.Run:
-    """Iterate each of R mixtures until little gain remains.
+    """Iterate each of R states until little gain remains.
 
     Parameters
     ----------
-    mixtures : Mixture
+    states : EMState
         With leading axis R.
     shards : sequence of Data
         One, or one a thread.
@@ -191,8 +206,6 @@ def run(
         Compared with the last gain of the objective, or, where the objective says so, with what
         the gains to come are expected to add up to (twice in a row).
     max_iter : int
-    previous : float
-        Objective to compare the first one with.
     watch : callable, optional
         Called with the progress after every compiled call.
 
@@ -200,25 +213,9 @@ def run(
     -------
     drive.Run
     """
-    return drive.run(
-        begin(mixtures, previous), shards, objective, config, maximize, tol, max_iter, watch
-    )
+    return drive.run(states, shards, objective, config, maximize, tol, max_iter, watch)
 
 
-def begin(mixtures: Mixture, previous: float = -np.inf) -> EMState:
-    """States [R] of mixtures that have taken no step."""
-    R, dtype = len(mixtures.means), np.dtype(mixtures.means.dtype)
-    blank, never = np.zeros(R, dtype), np.full(R, np.inf, dtype)
-    return EMState(mixtures, np.full(R, previous, dtype), never, never, never, blank)
-
-
-def best(run: drive.Run, shards: Sequence[Data], config: EMConfig) -> int | None:
-    """The run whose final mixture has the largest likelihood; None if every run has failed."""
-    sound = ~run.failed
-    if not sound.any():
-        return None
-    if len(sound) == 1:
-        return 0
-    found = drive.moments(run.mixture, shards, exact_form(config.form.axis_aligned))
-    evidence = np.where(sound, found.evidence / found.counts.sum(-1), -np.inf)
-    return int(np.nanargmax(evidence))
+def outcome(run: drive.Run) -> Mixture:
+    """The mixtures that a run ends with, [R]."""
+    return run.state.mixture

@@ -47,8 +47,7 @@ def starts(
     """
     points = _Points(shards, n_rows)
     start = STARTS[name]
-    found = [start(points, n_components, random_state, restart) for restart in range(n_init)]
-    return np.stack(found)
+    return np.stack([start(points, n_components, random_state, r) for r in range(n_init)])
 
 
 class _Points:
@@ -142,7 +141,7 @@ def _hierarchical(
 ) -> np.ndarray:
     """Clusters found from the points up, which depend on no draw; restarts draw k-means++ cells."""
     if restart > 0:
-        return _cells(points, K, random_state)
+        return _cells(points, K, random_state, restart)
     N = points.n_rows
     index = _agglomerated(points, K, random_state)
     sample, weight = points.rows(index).astype(np.float64), points.weight(index)
@@ -161,13 +160,13 @@ def _agglomerated(points: _Points, K: int, random_state: np.random.RandomState) 
     return np.arange(N) if N <= limit else np.sort(random_state.choice(N, limit, replace=False))
 
 
-def _cells(points: _Points, K: int, random_state: np.random.RandomState) -> np.ndarray:
+def _cells(
+    points: _Points, K: int, random_state: np.random.RandomState, restart: int
+) -> np.ndarray:
     """Each point by the nearest of K points that k-means++ chose."""
-    from sklearn.metrics import pairwise_distances_argmin
-
-    chosen = _plusplus(points, K, random_state)
-    centres = np.concatenate([points.rows(chosen[k : k + 1]) for k in range(K)])
-    nearest = [pairwise_distances_argmin(points.rows(rows), centres) for rows in points.blocks()]
+    centres, _ = _plusplus(points, K, random_state)
+    level = 0.5 * np.square(centres).sum(1)
+    nearest = [(points.rows(rows) @ centres.T - level).argmax(1) for rows in points.blocks()]
     return np.concatenate(nearest).astype(np.int32)
 
 
@@ -180,19 +179,21 @@ def _one_each(points: _Points, index: np.ndarray) -> np.ndarray:
 def _kmeans_plusplus(
     points: _Points, K: int, random_state: np.random.RandomState, restart: int
 ) -> np.ndarray:
-    return _one_each(points, _plusplus(points, K, random_state))
+    return _one_each(points, _plusplus(points, K, random_state)[1])
 
 
-def _plusplus(points: _Points, K: int, random_state: np.random.RandomState) -> np.ndarray:
-    """Numbers of K points far from each other."""
+def _plusplus(
+    points: _Points, K: int, random_state: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray]:
+    """K points [K, D] far from each other, and their numbers."""
     from sklearn.cluster import kmeans_plusplus
 
     index = _some(points, random_state)
     weight = points.weight(index)
-    _, chosen = kmeans_plusplus(
+    centres, chosen = kmeans_plusplus(
         points.rows(index), K, sample_weight=weight, random_state=random_state
     )
-    return index[chosen]
+    return centres, index[chosen]
 
 
 def _random_from_data(
@@ -208,7 +209,11 @@ def _random(
     return resp / resp.sum(0)
 
 
+CANDIDATES = {"cells": 8}
+"""How many a restart tries, 1 unless it is here: of cheap ones that differ, the best of several."""
+
 STARTS: dict[str, Callable] = {
+    "cells": _cells,
     "kmeans": _kmeans,
     "kmeans-whitened": _kmeans_whitened,
     "hierarchical": _hierarchical,

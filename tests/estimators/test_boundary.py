@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from bayesgmm import GaussianMixture
 from bayesgmm.core import FAMILIES
-from bayesgmm.inference import em
+from bayesgmm.inference import em, squarem
 
 TYPES = ("full", "tied", "diag", "spherical")
 PARAMETERS = ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_")
@@ -243,6 +243,8 @@ BAD_OPTIONS = [
     (dict(tol=-1e-3), "tol must be a finite number of at least 0, got -0.001."),
     (dict(tol=np.nan), "tol must be a finite number of at least 0, got nan."),
     (dict(tol="small"), "tol must be a finite number of at least 0, got 'small'."),
+    (dict(acceleration="squarm"), "one of 'squarem', None;", "Did you mean 'squarem'?"),
+    (dict(acceleration=3), "acceleration must be one of 'squarem', None; got 3."),
     (dict(reg_covar=-1), "reg_covar must be a finite number of at least 0, got -1."),
     (dict(reg_covar=np.inf), "reg_covar must be a finite number of at least 0, got inf."),
     (dict(reg_covar="relativ"), "'relative' or ('relative', number), got 'relativ'."),
@@ -251,7 +253,11 @@ BAD_OPTIONS = [
     (dict(max_iter=-1), "max_iter must be an integer of at least 0, got -1."),
     (dict(max_iter=1.5), "max_iter must be an integer of at least 0, got 1.5."),
     (dict(n_init=0), "n_init must be an integer of at least 1, got 0."),
-    (dict(init_params="kmean"), "init_params must be one of 'kmeans'", "Did you mean 'kmeans'?"),
+    (
+        dict(init_params="kmean"),
+        "init_params must be one of 'cells', 'kmeans'",
+        "Did you mean 'kmeans'?",
+    ),
     (dict(init_params=LABELS[:50]), "labels of shape (200,)", "got int64 of shape (50,)."),
     (dict(init_params=LABELS + 1.0), "(200, 2); got float64 of shape (200,)."),
     (dict(init_params=LABELS + 1), "n_components - 1 = 1", "got labels from 1 to 2."),
@@ -502,13 +508,15 @@ def stop(*args, **kwargs):
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("where", ["start_all", "run", "best"])
-def test_an_interrupted_fit_leaves_the_last_one(points, monkeypatch, where):
+@pytest.mark.parametrize(
+    "module, where", [(em, "start_all"), (squarem, "run"), (squarem, "outcome")]
+)
+def test_an_interrupted_fit_leaves_the_last_one(points, monkeypatch, module, where):
     model = fitted(points)
     before = copy.deepcopy(model.__dict__)
     proba = model.predict_proba(points)
     with monkeypatch.context() as patch:
-        patch.setattr(em, where, stop)
+        patch.setattr(module, where, stop)
         with pytest.raises(KeyboardInterrupt):
             model.fit(pd.DataFrame(3 * points[:, :2], columns=["a", "b"]))
     assert model.__dict__.keys() == before.keys()  # no names of features, and four of them

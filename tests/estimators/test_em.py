@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from functools import partial
 
 import jax
 import numpy as np
@@ -14,12 +15,17 @@ from sklearn.exceptions import ConvergenceWarning
 from bayesgmm import GaussianMixture
 from bayesgmm.core import FAMILIES
 from bayesgmm.core.covariance import UNIVARIATE
+from bayesgmm.inference.restarts import TRIAL
 
 TYPES = ("full", "tied", "diag", "spherical")
 PARAMETERS = ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_")
 ITERATIONS = (0, 1, 2, 5, 20)
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+Plain = partial(GaussianMixture, acceleration=None, n_init=1)
+"""EM iteration by iteration, as scikit-learn."""
 
 
 class Reference(sklearn.mixture.GaussianMixture):
@@ -89,7 +95,7 @@ def test_every_iteration_is_that_of_sklearn(name, covariance_type):
     for max_iter in ITERATIONS:
         options = dict(covariance_type=covariance_type, tol=0, max_iter=max_iter)
         theirs = Reference(K, **options).begin(one_hot(labels, K)).fit(X)
-        ours = GaussianMixture(K, init_params=labels, **options).fit(X)
+        ours = Plain(K, init_params=labels, **options).fit(X)
         assert_same(ours, theirs)
         assert ours.n_iter_ == max_iter and not ours.converged_
         assert len(ours.lower_bounds_) == max_iter
@@ -107,7 +113,7 @@ def test_it_stops_where_sklearn_stops(overlapping, covariance_type):
     X, labels = overlapping
     options = dict(covariance_type=covariance_type, tol=1e-4, max_iter=500)
     theirs = Reference(3, **options).begin(one_hot(labels, 3)).fit(X)
-    ours = GaussianMixture(3, init_params=labels, **options).fit(X)
+    ours = Plain(3, init_params=labels, **options).fit(X)
     assert ours.converged_ and theirs.converged_
     assert ours.n_iter_ == theirs.n_iter_
     assert_same(ours, theirs, 1e-8)
@@ -120,7 +126,7 @@ def test_ridge_is_in_the_square_of_the_features_units(overlapping, reg_covar):
     for covariance_type in TYPES:
         options = dict(covariance_type=covariance_type, tol=0, max_iter=5, reg_covar=reg_covar)
         theirs = Reference(3, **options).begin(one_hot(labels, 3)).fit(X)
-        ours = GaussianMixture(3, init_params=labels, **options).fit(X)
+        ours = Plain(3, init_params=labels, **options).fit(X)
         for name in ("weights_", "means_"):
             close(getattr(ours, name), getattr(theirs, name))
         np.testing.assert_allclose(  # column by column: units differ
@@ -133,8 +139,8 @@ def test_relative_ridge_is_a_share_of_the_variance(overlapping, share):
     X, labels = overlapping
     reg_covar = "relative" if share == 1e-6 else ("relative", share)
     options = dict(init_params=labels, max_iter=0)
-    plain = GaussianMixture(3, reg_covar=0, **options).fit(X)
-    ridged = GaussianMixture(3, reg_covar=reg_covar, **options).fit(X)
+    plain = Plain(3, reg_covar=0, **options).fit(X)
+    ridged = Plain(3, reg_covar=reg_covar, **options).fit(X)
     added = ridged.covariances_ - plain.covariances_
     close(added, np.broadcast_to(share * np.diag(X.var(axis=0)), (3, 4, 4)), 1e-8)
 
@@ -144,7 +150,7 @@ def test_one_feature(name, like):
     X = clusters(200, 1, 3, seed=5)[0]
     labels = (X[:, 0] > np.quantile(X, 0.3)).astype(int) + (X[:, 0] > np.quantile(X, 0.6))
     theirs = Reference(3, covariance_type=like, tol=0, max_iter=20).begin(one_hot(labels, 3)).fit(X)
-    ours = GaussianMixture(3, covariance_type=name, tol=0, max_iter=20, init_params=labels).fit(X)
+    ours = Plain(3, covariance_type=name, tol=0, max_iter=20, init_params=labels).fit(X)
     close(ours.means_, theirs.means_)
     close(ours.weights_, theirs.weights_)
     close(ours.covariances_, np.broadcast_to(theirs.covariances_, (3, 1, 1)))
@@ -161,9 +167,9 @@ def test_integer_weight_repeats_and_weight_0_drops_a_row(overlapping, name):
     labels = labels[:180]
     weight = np.repeat([1, 0, 2, 1], 45)  # 135 rows and 180: of one size to the compiler
     options = dict(covariance_type=name, tol=0, max_iter=10)
-    weighted = GaussianMixture(3, init_params=labels, **options).fit(X, sample_weight=weight)
+    weighted = Plain(3, init_params=labels, **options).fit(X, sample_weight=weight)
     rows, starts = np.repeat(X, weight, axis=0), np.repeat(labels, weight)
-    repeated = GaussianMixture(3, init_params=starts, **options).fit(rows)
+    repeated = Plain(3, init_params=starts, **options).fit(rows)
     digits = 1e-6 if name in ("EVE", "VVE") else 1e-9  # axes are turned to half the digits
     assert_same(weighted, repeated, digits)
     close(weighted.lower_bounds_, repeated.lower_bounds_, digits)
@@ -181,16 +187,16 @@ def test_rows_of_weight_0_have_no_part_in_a_start(overlapping):
     X = np.where(weight[:, None] > 0, X, 1e3)  # far out: any start would see them
     for init_params in ("kmeans", "k-means++", "random", "random_from_data"):
         options = dict(init_params=init_params, random_state=3, max_iter=2, reg_covar=1e-2)
-        ours = GaussianMixture(3, **options).fit(X, sample_weight=weight)
-        assert_same(ours, GaussianMixture(3, **options).fit(X[:180]))
+        ours = Plain(3, **options).fit(X, sample_weight=weight)
+        assert_same(ours, Plain(3, **options).fit(X[:180]))
 
 
 def test_fractional_weights_count_by_their_ratios(overlapping):
     X, labels = overlapping
     weight = np.random.default_rng(0).uniform(0.1, 2, len(X))
     options = dict(tol=0, max_iter=10, init_params=labels)
-    one = GaussianMixture(3, **options).fit(X, sample_weight=weight)
-    other = GaussianMixture(3, **options).fit(X, sample_weight=3.7 * weight)
+    one = Plain(3, **options).fit(X, sample_weight=weight)
+    other = Plain(3, **options).fit(X, sample_weight=3.7 * weight)
     assert_same(one, other)
     total = weight.sum()
     expected = -2 * total * one.score(X, sample_weight=weight) + 44 * np.log(total)
@@ -200,7 +206,7 @@ def test_fractional_weights_count_by_their_ratios(overlapping):
 def test_first_step_under_fractional_weights_by_hand(overlapping):
     X, labels = overlapping
     weight = np.random.default_rng(0).uniform(0.1, 2, len(X))
-    model = GaussianMixture(3, init_params=labels, max_iter=0, reg_covar=0)
+    model = Plain(3, init_params=labels, max_iter=0, reg_covar=0)
     model.fit(X, sample_weight=weight)
     for k in range(3):
         own = labels == k
@@ -212,9 +218,9 @@ def test_first_step_under_fractional_weights_by_hand(overlapping):
 def test_weight_of_one_for_all(overlapping):
     X, labels = overlapping
     options = dict(init_params=labels, max_iter=3)
-    plain = GaussianMixture(3, **options).fit(X)
+    plain = Plain(3, **options).fit(X)
     for weight in (2, np.ones(len(X)), [1] * len(X), np.ones(len(X), np.float32)):
-        assert_same(GaussianMixture(3, **options).fit(X, sample_weight=weight), plain)
+        assert_same(Plain(3, **options).fit(X, sample_weight=weight), plain)
 
 
 # --- where a fit begins -------------------------------------------------------------------------
@@ -227,15 +233,15 @@ def test_start_from_responsibilities(overlapping, covariance_type):
     options = dict(covariance_type=covariance_type, tol=0)
     for max_iter in (0, 3):
         theirs = Reference(3, max_iter=max_iter, **options).begin(resp).fit(X)
-        ours = GaussianMixture(3, max_iter=max_iter, init_params=resp, **options).fit(X)
+        ours = Plain(3, max_iter=max_iter, init_params=resp, **options).fit(X)
         assert_same(ours, theirs)
 
 
 def test_labels_of_minus_one_belong_to_no_component(overlapping):
     X, labels = overlapping
     labels = np.where(np.arange(len(X)) % 4 == 0, -1, labels)
-    by_labels = GaussianMixture(3, init_params=labels, max_iter=0, reg_covar=0).fit(X)
-    by_resp = GaussianMixture(3, init_params=one_hot(labels, 3), max_iter=0, reg_covar=0).fit(X)
+    by_labels = Plain(3, init_params=labels, max_iter=0, reg_covar=0).fit(X)
+    by_resp = Plain(3, init_params=one_hot(labels, 3), max_iter=0, reg_covar=0).fit(X)
     assert_same(by_labels, by_resp)
     for k in range(3):
         own = X[labels == k]
@@ -266,8 +272,8 @@ def test_parts_of_a_start_that_are_given(overlapping, covariance_type, given):
     }
     options = {f"{name}_init": parts[name] for name in given}
     options |= dict(covariance_type=covariance_type, tol=0, init_params=labels)
-    start = GaussianMixture(3, max_iter=0, **options).fit(X)
-    plain = GaussianMixture(3, max_iter=0, covariance_type=covariance_type, init_params=labels)
+    start = Plain(3, max_iter=0, **options).fit(X)
+    plain = Plain(3, max_iter=0, covariance_type=covariance_type, init_params=labels)
     for name in ("weights", "means", "precisions"):
         expected = parts[name] if name in given else getattr(plain.fit(X), f"{name}_")
         close(getattr(start, f"{name}_"), expected)
@@ -275,13 +281,13 @@ def test_parts_of_a_start_that_are_given(overlapping, covariance_type, given):
         del options["init_params"]
         theirs = Reference(3, max_iter=max_iter, **options).begin(one_hot(labels, 3)).fit(X)
         options["init_params"] = labels
-        assert_same(GaussianMixture(3, max_iter=max_iter, **options).fit(X), theirs, 1e-8)
+        assert_same(Plain(3, max_iter=max_iter, **options).fit(X), theirs, 1e-8)
 
 
 def test_all_parts_given_need_no_start(overlapping):
     X, _ = overlapping
     parts = dict(weights_init=[0.5, 0.5], means_init=X[:2], precisions_init=[np.eye(4)] * 2)
-    models = [GaussianMixture(2, init_params=p, **parts).fit(X) for p in ("kmeans", "random")]
+    models = [Plain(2, init_params=p, **parts).fit(X) for p in ("kmeans", "random")]
     assert_same(*models)
 
 
@@ -290,7 +296,7 @@ def test_kmeans_is_not_misled_by_units():
     X = np.column_stack([np.repeat([0.0, 10.0], 100), np.zeros(200)])
     X += rng.standard_normal(X.shape)
     X[:, 1] *= 1e6  # all of the variance, and none of the clusters
-    labels = GaussianMixture(2, max_iter=0, random_state=0).fit(X).labels_
+    labels = Plain(2, init_params="kmeans", max_iter=0, random_state=0).fit(X).labels_
     truth = np.repeat([0, 1], 100)
     assert min((labels != truth).sum(), (labels == truth).sum()) == 0
 
@@ -299,9 +305,9 @@ def test_kmeans_is_not_misled_by_units():
 def test_a_seed_repeats_a_fit(overlapping, init_params):
     X, _ = overlapping
     options = dict(init_params=init_params, max_iter=3)
-    one = GaussianMixture(3, random_state=7, **options).fit(X)
-    same = GaussianMixture(3, random_state=np.random.RandomState(7), **options).fit(X)
-    other = GaussianMixture(3, random_state=8, **options).fit(X)
+    one = Plain(3, random_state=7, **options).fit(X)
+    same = Plain(3, random_state=np.random.RandomState(7), **options).fit(X)
+    other = Plain(3, random_state=8, **options).fit(X)
     np.testing.assert_array_equal(one.means_, same.means_)
     if init_params != "kmeans":  # which may find the same clusters again
         assert not np.array_equal(one.means_, other.means_)
@@ -316,7 +322,7 @@ def one_by_one(X, seed, n_init, **options):
     found = []
     for _ in range(n_init):
         try:
-            found.append(GaussianMixture(3, random_state=stream, **options).fit(X))
+            found.append(Plain(3, random_state=stream, **options).fit(X))
         except ValueError as error:
             assert "ill-defined empirical covariance" in str(error)
             found.append(None)
@@ -329,14 +335,17 @@ def test_of_several_restarts_the_best_is_kept():
     alone = one_by_one(X, 5, 5, **options)
     scores = [model.lower_bound_ for model in alone]
     assert len(set(np.round(scores, 3))) > 2  # or the test says nothing
-    together = GaussianMixture(3, random_state=5, n_init=5, **options).fit(X)
-    assert together.best_restart_ == np.argmax(scores)
-    close(together.lower_bound_, max(scores))
-    assert_same(together, alone[together.best_restart_], 1e-7)
-    assert len(together.restart_lower_bounds_) == 5
-    for trace, model in zip(together.restart_lower_bounds_, alone, strict=True):
-        close(trace, model.lower_bounds_)
-    close(together.lower_bounds_, together.restart_lower_bounds_[together.best_restart_])
+    together = Plain(3, random_state=5, n_init=5, **options).fit(X)
+    traces = together.restart_lower_bounds_
+    assert len(traces) == 5 and sum(len(trace) == TRIAL for trace in traces) == 2
+    for trace, model in zip(traces, alone, strict=True):
+        close(trace, model.lower_bounds_[: len(trace)])
+        assert len(trace) in (TRIAL, model.n_iter_)
+    chosen = together.best_restart_
+    assert chosen == np.argmax([trace[-1] for trace in traces])
+    assert_same(together, alone[chosen], 1e-7)
+    close(together.lower_bound_, scores[chosen])
+    close(together.lower_bounds_, traces[chosen])
     assert together.n_iter_ == len(together.lower_bounds_)
 
 
@@ -347,9 +356,8 @@ def test_a_restart_that_collapses_is_not_kept():
     alone = one_by_one(X, 1, 5, **options)
     scores = [-np.inf if model is None else model.lower_bound_ for model in alone]
     assert 0 < sum(model is None for model in alone) < 5
-    together = GaussianMixture(3, random_state=1, n_init=5, **options).fit(X)
-    assert together.best_restart_ == np.argmax(scores)
-    close(together.lower_bound_, max(scores))
+    together = Plain(3, random_state=1, n_init=5, **options).fit(X)
+    close(together.lower_bound_, scores[together.best_restart_])
     assert all(np.isfinite(getattr(together, name)).all() for name in PARAMETERS)
 
 
@@ -357,7 +365,7 @@ def test_the_bound_never_falls_without_a_ridge(overlapping):
     X, labels = overlapping
     for covariance_type in TYPES:
         options = dict(covariance_type=covariance_type, reg_covar=0, tol=0, max_iter=200)
-        model = GaussianMixture(3, init_params=labels, **options).fit(X)
+        model = Plain(3, init_params=labels, **options).fit(X)
         gains = np.diff([*model.lower_bounds_, model.lower_bound_])
         assert len(gains) == 200 and gains.min() > -1e-13  # two calls of the compiled loop
 
@@ -366,18 +374,18 @@ def test_the_bound_never_falls_without_a_ridge(overlapping):
 def test_warm_start_goes_on(overlapping, covariance_type):
     X, labels = overlapping
     options = dict(covariance_type=covariance_type, tol=0, init_params=labels)
-    whole = GaussianMixture(3, max_iter=6, **options).fit(X)
-    parts = GaussianMixture(3, max_iter=2, warm_start=True, **options)
+    whole = Plain(3, max_iter=6, **options).fit(X)
+    parts = Plain(3, max_iter=2, warm_start=True, **options)
     for _ in range(3):
         parts.fit(X)
     assert_same(parts, whole)
-    cold = GaussianMixture(3, max_iter=2, **options)
+    cold = Plain(3, max_iter=2, **options)
     assert_same(cold.fit(X), cold.fit(X))
 
 
 def test_warm_start_sees_that_it_has_arrived(overlapping):
     X, labels = overlapping
-    model = GaussianMixture(3, tol=1e-3, init_params=labels, warm_start=True).fit(X)
+    model = Plain(3, tol=1e-3, init_params=labels, warm_start=True).fit(X)
     assert model.converged_ and model.n_iter_ > 1
     model.fit(X)
     assert model.converged_ and model.n_iter_ == 1
@@ -389,7 +397,7 @@ def test_warm_start_sees_that_it_has_arrived(overlapping):
 def test_it_warns_when_it_has_not_converged(overlapping):
     X, labels = overlapping
     with pytest.warns(ConvergenceWarning, match="did not converge") as caught:
-        model = GaussianMixture(3, init_params=labels, max_iter=4, tol=1e-12).fit(X)
+        model = Plain(3, init_params=labels, max_iter=4, tol=1e-12).fit(X)
     text = str(caught[0].message)
     gain = model.lower_bounds_[-1] - model.lower_bounds_[-2]
     for part in ("after 4 iterations", "max_iter=4", "tol=1e-12", f"{gain:.1e}"):
@@ -397,28 +405,28 @@ def test_it_warns_when_it_has_not_converged(overlapping):
     assert caught[0].filename == __file__  # the caller of fit is pointed at
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        GaussianMixture(3, init_params=labels, max_iter=500).fit(X)
-        GaussianMixture(3, init_params=labels, max_iter=0).fit(X)
+        Plain(3, init_params=labels, max_iter=500).fit(X)
+        Plain(3, init_params=labels, max_iter=0).fit(X)
 
 
 def test_fit_predict_warns_its_caller(overlapping):
     X, labels = overlapping
     with pytest.warns(ConvergenceWarning) as caught:
-        GaussianMixture(3, init_params=labels, max_iter=1, tol=0).fit_predict(X)
+        Plain(3, init_params=labels, max_iter=1, tol=0).fit_predict(X)
     assert caught[0].filename == __file__
 
 
 def test_verbose(overlapping, capsys):
     X, labels = overlapping
     options = dict(init_params=labels, tol=1e-3, verbose_interval=2)
-    model = GaussianMixture(3, **options).fit(X)
+    model = Plain(3, **options).fit(X)
     assert capsys.readouterr().out == ""
-    GaussianMixture(3, verbose=1, **options).fit(X)
+    Plain(3, verbose=1, **options).fit(X)
     lines = capsys.readouterr().out.splitlines()
     shown = [int(m.group(1)) for line in lines if (m := re.search(r"iteration (\d+)$", line))]
     assert shown == list(range(2, model.n_iter_ + 1, 2))
     assert lines[-1] == f"restart 0  converged after {model.n_iter_} iterations"
-    GaussianMixture(3, verbose=2, **options).fit(X)
+    Plain(3, verbose=2, **options).fit(X)
     found = re.findall(r"iteration 4  gain (\S+)", capsys.readouterr().out)
     gain = model.lower_bounds_[3] - model.lower_bounds_[2]
     assert found == [f"{gain:.2e}"]
@@ -432,7 +440,7 @@ def test_criteria(overlapping, covariance_type):
     X, labels = overlapping
     options = dict(covariance_type=covariance_type, tol=0, max_iter=5)
     theirs = Reference(3, **options).begin(one_hot(labels, 3)).fit(X)
-    ours = GaussianMixture(3, init_params=labels, **options).fit(X)
+    ours = Plain(3, init_params=labels, **options).fit(X)
     close(ours.bic(X), theirs.bic(X))
     close(ours.aic(X), theirs.aic(X))
     free = {"full": 3 * 10, "tied": 10, "diag": 3 * 4, "spherical": 3}[covariance_type]
@@ -476,11 +484,11 @@ def test_what_does_not_compile_anew(compilations):
     def fit(rows=400, **options):
         labels = np.arange(rows) % 2
         options = dict(tol=1e-4, max_iter=5, init_params=labels, reg_covar=0) | options
-        model = GaussianMixture(2, **options).fit(X[:rows])
+        model = Plain(2, **options).fit(X[:rows])
         model.predict(X[: rows - 7])
         return model
 
-    fit()
+    fit(), fit(init_params="random")
     assert compilations  # this shape is new, and the listener listens
     compilations.clear()
     weight = np.ones(400)
@@ -493,6 +501,7 @@ def test_what_does_not_compile_anew(compilations):
         dict(reg_covar=1),
         dict(reg_covar="relative"),
         dict(init_params="kmeans", random_state=0),
+        dict(init_params="cells", random_state=0, n_init=3),
         dict(init_params="kmeans", random_state=1),
         dict(init_params="k-means++", random_state=1, reg_covar=1),
         dict(covariance_type="VVV"),
@@ -500,7 +509,7 @@ def test_what_does_not_compile_anew(compilations):
     ):
         fit(**changed)
         assert not compilations, changed
-    model = GaussianMixture(np.int64(2), init_params=np.arange(400) % 2, max_iter=3)
+    model = Plain(np.int64(2), init_params=np.arange(400) % 2, max_iter=3)
     model.fit(X, sample_weight=weight)
     model.set_params(warm_start=True).fit(X, sample_weight=weight)
     model.score(X), model.bic(X), model.predict_proba(X), model.uncertainty(X), model.sample(5)

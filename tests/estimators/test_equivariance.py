@@ -43,7 +43,7 @@ def table(seed):
 
 
 def fit(X, labels, covariance_type, reg_covar, **options):
-    options = dict(tol=0, max_iter=20) | options
+    options = dict(tol=0, acceleration=None, max_iter=20) | options
     model = GaussianMixture(
         K, covariance_type=covariance_type, reg_covar=reg_covar, init_params=labels, **options
     )

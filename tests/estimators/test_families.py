@@ -29,7 +29,7 @@ def overlapping(seed):
 
 
 def fit(X, labels, name, **options):
-    options = dict(reg_covar=0, tol=0, max_iter=30) | options
+    options = dict(reg_covar=0, tol=0, acceleration=None, max_iter=30) | options
     return GaussianMixture(K, covariance_type=name, init_params=labels, **options).fit(X)
 
 

@@ -26,6 +26,7 @@ from bayesgmm.core import (
 from bayesgmm.core.forms import kappa_limit
 from bayesgmm.inference import drive, em
 from bayesgmm.inference.loop import CONVERGED, FAILED, SPAN
+from bayesgmm.inference.restarts import best
 from tests.conftest import assert_close, matrices, random_mixture
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -73,12 +74,12 @@ def fit(name, points, starts, *, ridge=0.0, tol=1e-10, max_iter=1000, weight=Non
         objective_of(name, ridge),
     )
     mixtures = em.start_all([data], starts, objective, config, K)
-    return em.run(mixtures, [data], objective, config, tol, max_iter, **kw)
+    return em.run(em.begin(mixtures), [data], objective, config, tol, max_iter, **kw)
 
 
 def of_run(run, r):
     """The mixture of one restart."""
-    return jax.tree.map(lambda leaf: leaf[r], run.mixture)
+    return jax.tree.map(lambda leaf: leaf[r], run.state.mixture)
 
 
 # --- the oracle: one iteration in NumPy
@@ -136,13 +137,13 @@ def check_family(name):
     starts = two_starts(labels)
     run = fit(name, points, starts)
     assert run.converged.all() and not run.failed.any()
-    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(run.mixture))
+    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(run.state.mixture))
     for r in range(2):
         check_history(run, r)
         check_fixed_point(name, points, of_run(run, r))
     data, config, objective = data_of(points), config_of(name), objective_of(name)
     begin = em.start_all([data], starts, objective, config, K)
-    few = em.run(begin, [data], objective, config, 0.0, 4)
+    few = em.run(em.begin(begin), [data], objective, config, 0.0, 4)
     for r, labels in enumerate(starts):
         path = plain_path(points, np.eye(K)[labels], name, 4)
         mixture = jax.tree.map(lambda leaf, r=r: leaf[r], begin)
@@ -169,10 +170,10 @@ def check_best(run, points, config):
     scores = [
         special.logsumexp(plain_joint(points, of_run(run, r)), axis=1).mean() for r in range(2)
     ]
-    assert em.best(run, [data_of(points)], config) == int(np.argmax(scores))
+    assert best(run) == int(np.argmax(scores))
     one_failed = run._replace(failed=np.arange(2) == np.argmax(scores))
-    assert em.best(one_failed, [data_of(points)], config) == int(np.argmin(scores))
-    assert em.best(run._replace(failed=np.ones(2, bool)), [data_of(points)], config) is None
+    assert best(one_failed) == int(np.argmin(scores))
+    assert best(run._replace(failed=np.ones(2, bool))) is None
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -202,8 +203,8 @@ def test_scikit_learn_iteration_by_iteration(name):
             tol=0.0,
             reg_covar=ridge,
             max_iter=n,
-            weights_init=np.exp(begin.mixture.log_weights[r]),
-            means_init=begin.mixture.means[r],
+            weights_init=np.exp(begin.state.mixture.log_weights[r]),
+            means_init=begin.state.mixture.means[r],
             precisions_init=shape,
         )
         with warnings.catch_warnings():
@@ -224,7 +225,7 @@ def test_weights_are_repetitions():
     twice = np.repeat(np.arange(50), weight.astype(int))
     found = fit("full", points, starts, weight=weight)
     expected = fit("full", points[twice], starts[:, twice])
-    assert_close(found.mixture, expected.mixture, rtol=1e-7, atol=1e-7)
+    assert_close(found.state.mixture, expected.state.mixture, rtol=1e-7, atol=1e-7)
     assert_close(found.objective, expected.objective)
 
 
@@ -274,7 +275,7 @@ def test_a_collapse_is_a_failure_and_the_last_sound_mixture_stays():
     assert_close(of_run(before, 0), of_run(run, 0))
     beside = fit("full", points, np.stack([starts[1], starts[1]]))
     assert_close(of_run(run, 1), of_run(beside, 0))  # the other went its way
-    assert em.best(run, [data_of(points)], config_of("full")) == 1
+    assert best(run) == 1
 
 
 def test_a_ridge_keeps_it_from_collapsing():
@@ -290,7 +291,7 @@ def test_nan_never_converges():
     begin = em.start_all([data], two_starts(labels), objective, config, K)
     means = begin.means.copy()
     means[0, 1, 0] = np.nan
-    run = em.run(begin._replace(means=means), [data], objective, config, np.inf, 1000)
+    run = em.run(em.begin(begin._replace(means=means)), [data], objective, config, np.inf, 1000)
     assert run.failed.tolist() == [True, False] and run.converged.tolist() == [False, True]
     assert run.n_iter[0] == 0 and run.objective[0] == -np.inf
 
@@ -319,10 +320,14 @@ def test_a_run_is_taken_up_where_it_stood():
     data, config, objective = data_of(points), config_of("full"), objective_of("full")
     whole = fit("full", points, two_starts(labels), tol=0.0, max_iter=30)
     first = fit("full", points, two_starts(labels), tol=0.0, max_iter=12)
-    rest = em.run(first.mixture, [data], objective, config, 0.0, 18, first.objective)
-    assert_close(rest.mixture, whole.mixture)
+    rest = em.run(
+        em.begin(first.state.mixture, first.objective), [data], objective, config, 0.0, 18
+    )
+    assert_close(rest.state.mixture, whole.state.mixture)
     converged = fit("full", points, two_starts(labels))
-    again = em.run(converged.mixture, [data], objective, config, 1e-8, 9, converged.objective)
+    again = em.run(
+        em.begin(converged.state.mixture, converged.objective), [data], objective, config, 1e-8, 9
+    )
     assert again.converged.all() and again.n_iter.tolist() == [1, 1]
 
 
@@ -358,9 +363,11 @@ def test_tight_clusters_are_finished_in_the_exact_form(name):
     assert found.converged.all() and exact.converged.all()
     assert found.n_iter.tolist() == exact.n_iter.tolist()
     assert_close(found.history[0], exact.history[0], rtol=1e-8)
-    scales = np.abs(exact.mixture.scales).max()
-    assert_close(found.mixture.scales / scales, exact.mixture.scales / scales, atol=1e-6)
-    assert_close(found.mixture[:2], exact.mixture[:2], rtol=1e-8)
+    scales = np.abs(exact.state.mixture.scales).max()
+    assert_close(
+        found.state.mixture.scales / scales, exact.state.mixture.scales / scales, atol=1e-6
+    )
+    assert_close(found.state.mixture[:2], exact.state.mixture[:2], rtol=1e-8)
     expected = plain_maximum(points, np.eye(K)[labels], name)
     gap = np.abs(matrices(of_run(found, 0)) - expected[2]).max()
     assert gap < 1e-9 * np.abs(expected[2]).max() or name == "diag" and gap < 1e-12
@@ -379,14 +386,14 @@ def test_float32():
     points, labels = some_points()
     points = points.astype(np.float32)
     double, starts = points.astype(np.float64), two_starts(labels)
-    begin = fit("full", double, starts, max_iter=0).mixture
+    begin = fit("full", double, starts, max_iter=0).state.mixture
     expected = fit("full", double, starts, tol=1e-6)
     with float_scope("float32"):
         prior = flat_prior(FAMILIES["full"], K, D, np.float32)
         objective = em.Objective(prior, np.zeros(D, np.float32))
         single = jax.tree.map(np.float32, (begin, data_of(points)))
-        run = em.run(single[0], [single[1]], objective, config_of("full"), 1e-6, 1000)
-    assert {leaf.dtype for leaf in jax.tree.leaves(run.mixture)} == {np.dtype("float32")}
+        run = em.run(em.begin(single[0]), [single[1]], objective, config_of("full"), 1e-6, 1000)
+    assert {leaf.dtype for leaf in jax.tree.leaves(run.state.mixture)} == {np.dtype("float32")}
     assert run.converged.all()
     assert_close(run.objective, expected.objective, rtol=1e-4)
 
@@ -402,13 +409,13 @@ def test_padded_with_an_absent_component():
     objective = objective_of("full", n_components=K + 1)
     renamed = np.array([0, 2, 3])[starts]  # component 1 is absent
     begin = em.start_all([data], renamed, objective, config, K + 1)
-    run = em.run(begin, [data], objective, config, 1e-10, 1000)
+    run = em.run(em.begin(begin), [data], objective, config, 1e-10, 1000)
     assert run.n_iter.tolist() == expected.n_iter.tolist()
-    assert np.all(run.mixture.log_weights[:, 1] == -np.inf)
-    assert all(np.isfinite(leaf).all() for leaf in run.mixture[1:])
+    assert np.all(run.state.mixture.log_weights[:, 1] == -np.inf)
+    assert all(np.isfinite(leaf).all() for leaf in run.state.mixture[1:])
     keep = np.array([0, 2, 3])
-    found = jax.tree.map(lambda leaf: leaf[:, keep], run.mixture)
-    assert_close(found, expected.mixture, rtol=1e-8)
+    found = jax.tree.map(lambda leaf: leaf[:, keep], run.state.mixture)
+    assert_close(found, expected.state.mixture, rtol=1e-8)
 
 
 def test_two_shards_are_one():
@@ -417,15 +424,15 @@ def test_two_shards_are_one():
     starts, config, objective = two_starts(labels), config_of("full"), objective_of("full")
     shards = [data_of(points[:50], size=64), data_of(points[50:], size=64)]
     begin = em.start_all(shards, starts, objective, config, K)
-    whole = fit("full", points, starts, max_iter=0).mixture
+    whole = fit("full", points, starts, max_iter=0).state.mixture
     assert_close(begin, whole, rtol=1e-12)
     seen = []
-    run = em.run(begin, shards, objective, config, 0.0, 12, watch=seen.append)
+    run = em.run(em.begin(begin), shards, objective, config, 0.0, 12, watch=seen.append)
     expected = fit("full", points, starts, tol=0.0, max_iter=12)
     assert_close(run.history, expected.history, rtol=1e-12)
-    assert_close(run.mixture, expected.mixture, rtol=1e-11, atol=1e-12)
+    assert_close(run.state.mixture, expected.state.mixture, rtol=1e-11, atol=1e-12)
     assert seen[-1].n_iter.tolist() == run.n_iter.tolist() == [12, 12]
-    assert em.best(run, shards, config) == em.best(expected, [data_of(points)], config)
+    assert best(run) == best(expected)
 
 
 # -------------------------------------------------------------------------------- informative prior
@@ -464,7 +471,7 @@ def test_under_a_proper_prior_the_posterior_density_never_falls(name):
     path = []
     for _ in range(25):
         path.append(log_posterior(points, jax.tree.map(lambda leaf: leaf[1], mixture), prior))
-        mixture = em.run(mixture, [data], objective, config, 0.0, 1).mixture
+        mixture = em.run(em.begin(mixture), [data], objective, config, 0.0, 1).state.mixture
     gains = np.diff(path)
     assert gains.min() > -1e-10 and gains.sum() > 1.0
 
@@ -483,8 +490,7 @@ def test_other_sizes_and_options_compile_nothing(caplog):
 
     def whole_fit(n, **options):
         points, labels = some_points(n=n)
-        run = fit("full", points, two_starts(labels, seed=n), **options)
-        em.best(run, [data_of(points)], config_of("full"))
+        fit("full", points, two_starts(labels, seed=n), **options)
 
     whole_fit(90, tol=1e-3, max_iter=5)
     again = partial(whole_fit, 71, tol=1e-6, max_iter=60, ridge=1e-3)
