@@ -460,7 +460,7 @@ class BayesianGaussianMixture(MixtureEstimator):
                 last = self._fitted.objective + kept.total * units.log_volume
                 states = self._resume(units, prior, config, room, last)
             else:
-                start = self._start(entered, kept, shards, K)
+                start = self._start(entered, kept, shards, K, self.n_init)
                 states = self._begin(placed, start, prior, config, np.arange(room) < K)
             move = Pruning(prior, config, len(states.objective)) if self.prune else None
             states = states if move is None else move.first(states)
