@@ -117,9 +117,11 @@ def _add_fit(commands: Any) -> None:
     add("--method", choices=tuple(METHODS), default="em", help=_METHOD_HELP)
     add("-k", "--components", type=_components, default="auto", metavar="K", help=_COMPONENTS_HELP)
     add("--covariance", default="full", metavar="FAMILY", help="see below (default %(default)s)")
+    add("--prior", metavar="PRIOR", help="data-scaled: a fit that no few points can spoil")
     add = fit.add_argument_group("computation").add_argument
+    add("--start", metavar="START", help=f"see below (default {_default('init_params')})")
     for flag, kind, default, metavar, text in _NUMBERS:
-        text += "" if "default" in text else f" (default {_default(flag, default)})"
+        text += "" if "default" in text else f" (default {_shown(flag, default)})"
         add(flag, type=kind, default=default, metavar=metavar, help=text)
     add = fit.add_argument_group("output").add_argument
     add("--output", type=Path, metavar="DIR", help="folder to write to (default bayesgmm-NAME)")
@@ -129,8 +131,9 @@ def _add_fit(commands: Any) -> None:
 
 def _fit_epilog() -> str:
     from bayesgmm.core import FAMILIES
+    from bayesgmm.inference.starts import STARTS
 
-    names = {"datasets": DATASETS, "families": FAMILIES}
+    names = {"datasets": DATASETS, "families": FAMILIES, "starts": STARTS}
     lines = {kind: fill(", ".join(table), WIDTH - 4) for kind, table in names.items()}
     wrapped = {kind: text.replace("\n", "\n  ") for kind, text in lines.items()}
     return dedent(_FIT_EPILOG).format(**wrapped)
@@ -176,7 +179,11 @@ _FIT_EPILOG = """\
       {families}
       By name, or by mclust's three letters for volume, shape and orientation:
       Equal, Variable or Identity. E and V are for one feature. With --method vb:
-      full, tied, diag and spherical, by these or by mclust's names."""
+      full, tied, diag and spherical, by these or by mclust's names.
+
+    starts (--start):
+      {starts}
+      cells tries eight partitions a start; hierarchical is mclust's."""
 
 # What the estimator calls it, and what the command line does.
 _SPOKEN = {
@@ -184,6 +191,8 @@ _SPOKEN = {
     "n_components": "--components",
     "covariance_type": "--covariance",
     "n_init": "--n-init",
+    "init_params": "--start",
+    "prior": "--prior",
     "max_iter": "--max-iter",
     "tol": "--tol",
     "reg_covar[1]": "--ridge",
@@ -236,7 +245,7 @@ def _names(text: str) -> list[str]:
 # A row an option: itself, its type, its default, and words for it.
 _NUMBERS = (
     ("--seed", _seed, 0, "SEED", "seed of the random starts"),
-    ("--n-init", _positive, None, "N", "random starts, of which the best is kept"),
+    ("--n-init", _positive, None, "N", "starts, of which the best is kept"),
     ("--max-iter", _positive, 1000, "N", "most iterations of a start"),
     (
         "--tol",
@@ -247,15 +256,24 @@ _NUMBERS = (
         "the gains to come are expected to add up to less than 0.001 nats), with vb in nats "
         "(default 0.001)",
     ),
-    ("--ridge", float, 1e-6, "SHARE", "added to variances, as a share of each feature's variance"),
+    (
+        "--ridge",
+        float,
+        None,
+        "SHARE",
+        "added to variances, as a share of each feature's variance (default 1e-06 without --prior)",
+    ),
 )
 
 
-def _default(flag: str, default: Any) -> str:
+def _shown(flag: str, default: Any) -> str:
     """What stands for an option that is not given: its default, or that of each method."""
     if default is not None:
         return str(default)
-    name = flag.removeprefix("--").replace("-", "_")
+    return _default(flag.removeprefix("--").replace("-", "_"))
+
+
+def _default(name: str) -> str:
     return ", ".join(f"{row.defaults[name]} with {method}" for method, row in METHODS.items())
 
 
@@ -344,14 +362,25 @@ def _fit(arguments: argparse.Namespace) -> None:
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """What the estimator is called with, besides the number of components; None: as its method."""
-    return {
+    settings = {
         "covariance_type": arguments.covariance,
         "tol": arguments.tol,
-        "reg_covar": ("relative", arguments.ridge),
         "max_iter": arguments.max_iter,
         "n_init": arguments.n_init,
+        "init_params": arguments.start,
         "random_state": arguments.seed,
     }
+    if arguments.prior is not None and arguments.method != "em":
+        raise CommandError("--prior is of the fit by --method em; vb always has one.")
+    if arguments.prior is None:
+        ridge = _RIDGE if arguments.ridge is None else arguments.ridge
+        return settings | {"reg_covar": ("relative", ridge)}
+    if arguments.ridge is not None:
+        raise CommandError("--ridge has no part beside --prior: leave one of them out.")
+    return settings | {"prior": arguments.prior}
+
+
+_RIDGE = 1e-6
 
 
 def _note(line: str) -> None:

@@ -173,7 +173,7 @@ def _try(model: Any, X: "pd.DataFrame") -> tuple[Any, Trial]:
     for warning in caught:
         text = f"{count(K, 'component')}: {warning.message}"
         warnings.warn(text, warning.category, stacklevel=2)
-    log_likelihood = model.lower_bound_ * len(X)
+    log_likelihood = model.score(X) * len(X)
     return model, Trial(K, log_likelihood, model.bic(X), _verdict(model, X.shape))
 
 
@@ -193,7 +193,7 @@ def _verdict(model: Any, shape: tuple[int, int]) -> str:
 
 
 def _of_em(model: Any, X: "pd.DataFrame") -> dict[str, float]:
-    return {"log_likelihood": model.lower_bound_ * len(X), "bic": model.bic(X)}
+    return {"log_likelihood": model.score(X) * len(X), "bic": model.bic(X)}
 
 
 _SETTINGS = ("tol", "reg_covar", "max_iter", "n_init", "init_params")
@@ -205,10 +205,16 @@ _PRIOR = (
 )
 
 METHODS = {
-    "em": Method("EM", {"n_init": 10, "tol": None}, _of_em, _SETTINGS, _fit_em),
+    "em": Method(
+        "EM",
+        {"n_init": 4, "tol": None, "init_params": "cells"},
+        _of_em,
+        (*_SETTINGS, "prior"),
+        _fit_em,
+    ),
     "vb": Method(
         "variational Bayes",
-        {"n_init": 1, "tol": 1e-3},
+        {"n_init": 1, "tol": 1e-3, "init_params": "kmeans"},
         lambda model, X: {"elbo": model.elbo_},
         _SETTINGS + _PRIOR,
         _fit_vb,

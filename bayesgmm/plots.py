@@ -48,6 +48,7 @@ def plot_components(
     *,
     features: Sequence[Feature] = (0, 1),
     radius: float | Sequence[float] = 2.0,
+    support: ArrayLike | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Ellipses of the components over two features, points by most probable component.
@@ -62,6 +63,8 @@ def plot_components(
     radius : float or floats, default 2.0
         Mahalanobis radius of the ellipses. Radius r holds 1 - exp(-r^2 / 2) of a component:
         39 % for 1, 86 % for 2.
+    support : array [N] of bool, optional
+        Which points a trimmed fit has kept, its `support_`: the others are drawn as crosses.
     ax : matplotlib Axes, optional
         Where to draw; a new figure when not given.
 
@@ -74,7 +77,7 @@ def plot_components(
     NotFittedError
         If `model` is not fitted.
     ValueError
-        If `features` or `radius` is not as above, or `X` does not fit the model.
+        If `features`, `radius` or `support` is not as above, or `X` does not fit the model.
     TypeError
         If `model` is no estimator of the package, or `ax` is no ordinary axes.
 
@@ -91,13 +94,16 @@ def plot_components(
     view = _enter(model, X)
     pair = _chosen(features, view.names, range(2, 3))
     radii = _numbers("radius", radius, 0, math.inf)
+    kept = _kept(support, view)
     ax = _axes(ax)
     marginal = _marginal(model, pair)
     if view.points is not None:
-        _draw_points(ax, view.points[:, pair], view.labels)
+        _draw_points(ax, view.points[kept][:, pair], view.labels[kept])
+        _draw_left_out(ax, view.points[~kept][:, pair])
     _draw_ellipses(ax, marginal, radii)
     _name_axes(ax, view, pair)
-    _legend_components(ax, marginal, points=view.points is not None)
+    left_out = _left_out_handles(kept)
+    _legend_components(ax, marginal, points=view.points is not None, after=left_out)
     return ax
 
 
@@ -107,6 +113,7 @@ def plot_pairs(
     *,
     features: Sequence[Feature] | None = None,
     radius: float | Sequence[float] = 2.0,
+    support: ArrayLike | None = None,
     axes: np.ndarray | None = None,
 ) -> np.ndarray:
     """Every pair of features: points and ellipses; on the diagonal the marginal densities.
@@ -119,6 +126,9 @@ def plot_pairs(
         F features in the order drawn. All D when not given, which is refused for more than 10.
     radius : float or floats, default 2.0
         Mahalanobis radius of the ellipses.
+    support : array [N] of bool, optional
+        Which points a trimmed fit has kept, its `support_`: the others are drawn as crosses,
+        and are in no histogram.
     axes : array of matplotlib Axes [F, F], optional
         Where to draw; a new figure when not given. Those above the diagonal are switched off.
 
@@ -152,19 +162,23 @@ def plot_pairs(
         range(D) if features is None else features, view.names, range(2, max(D, 2) + 1)
     )
     radii = _numbers("radius", radius, 0, math.inf)
+    kept = _kept(support, view)
+    points, labels, left_out = view.points[kept], view.labels[kept], view.points[~kept]
     axes = _square(axes, len(chosen))
     for row, i in enumerate(chosen):
         for ax, j in zip(axes[row, :row], chosen, strict=False):
-            _draw_points(ax, view.points[:, [j, i]], view.labels, 0.6)
+            _draw_points(ax, points[:, [j, i]], labels, 0.6)
+            _draw_left_out(ax, left_out[:, [j, i]])
             _draw_ellipses(ax, _marginal(model, [j, i]), radii)
-        _draw_histogram(axes[row, row], view.points[:, i])
+        _draw_histogram(axes[row, row], points[:, i])
         _draw_curves(axes[row, row], _marginal(model, [i]), view.points[:, i])
         for ax in axes[row, row + 1 :]:
             ax.set_axis_off()
     marginal = _marginal(model, chosen)
     _align(axes, [_span(marginal, f, view.points[:, j], 2.5) for f, j in enumerate(chosen)])
     _name_outer(axes, [view.names[j] for j in chosen])
-    _legend_components(axes[0, 1], marginal, points=True, anchor=(0, 1))
+    after = _left_out_handles(kept)
+    _legend_components(axes[0, 1], marginal, points=True, after=after, anchor=(0, 1))
     return axes
 
 
@@ -475,6 +489,21 @@ def _draw_points(
         ax.scatter(*pairs[of_k].T, s=sizes[of_k], **_look(k), **fixed)
 
 
+_LEFT_OUT = {"color": "black", "marker": "x", "linewidths": 0.8}
+
+
+def _draw_left_out(ax: Axes, pairs: np.ndarray) -> None:
+    if len(pairs):
+        size = np.clip(5000 / len(pairs), 8, 20)
+        ax.scatter(*pairs.T, s=size, **_LEFT_OUT, zorder=2, rasterized=len(pairs) > 5000)
+
+
+def _left_out_handles(kept: np.ndarray) -> list:
+    n = int((~kept).sum())
+    style = {"linestyle": "", "marker": "x", "color": "black", "markersize": 5}
+    return [Line2D([], [], **style, label=f"left out ({n})")] if n else []
+
+
 def _draw_dots(ax: Axes, pairs: np.ndarray) -> None:
     N = len(pairs)
     size = np.clip(3000 / N, 2, 9)
@@ -685,6 +714,21 @@ def _enter(model: Any, X: Any, *, required: bool = False) -> _View:
         return _View(names, None, None)
     known = X if fitted is not None else np.asarray(X)
     return _View(names, np.asarray(X, dtype=float), np.asarray(model.predict(known)))
+
+
+def _kept(support: Any, view: _View) -> np.ndarray:
+    """`support` as a mask [N]; all of the points when it is not given."""
+    N = 0 if view.points is None else len(view.points)
+    if support is None:
+        return np.ones(N, bool)
+    found = np.asarray(support)
+    if found.shape != (N,) or found.dtype != bool:
+        wanted = f"one a point of X, ({N},)" if N else "given together with X"
+        raise ValueError(
+            f"support must be True or False for each point, {wanted}; got {found.dtype} of shape "
+            f"{found.shape}. It is the support_ of a fit with support_fraction."
+        )
+    return found
 
 
 def _chosen(features: Any, names: list[str], sizes: range) -> list[int]:

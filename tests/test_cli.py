@@ -316,6 +316,20 @@ def test_same_seed_same_files(iris, tmp_path):
     assert again.out == iris.out
 
 
+def test_starts_and_priors_are_used_and_written(tmp_path):
+    options = ["--start", "hierarchical", "--prior", "data-scaled", "--covariance", "VEV"]
+    found = run(
+        tmp_path, "fit", "iris", "-k", 3, "--n-init", 1, *options, "--no-figures"
+    ).parameters()
+    assert found["settings"]["init_params"] == "hierarchical"
+    assert found["settings"]["prior"] == "data-scaled"
+    X, _ = datasets.load_iris()
+    own = dict(covariance_type="VEV", init_params="hierarchical", prior="data-scaled")
+    model = GaussianMixture(3, random_state=0, **own).fit(X)
+    np.testing.assert_allclose(found["means"], model.means_, rtol=1e-9)
+    np.testing.assert_allclose(found["log_likelihood"], len(X) * model.score(X), rtol=1e-9)
+
+
 def test_seed_is_used_and_written(iris, tmp_path):
     other = run(tmp_path, "fit", "iris", *THREE, "--no-figures", "--seed", 5).parameters()
     assert other["seed"] == 5
@@ -518,6 +532,9 @@ def test_few_rows_bound_the_number_of_components(rows, largest, tmp_path, monkey
         (["fit", "faithful", "--ridge", "-1"], "--ridge must be a finite number of at least 0"),
         (["fit", "faithful", "--covariance", "ful"], "--covariance must be one of 'full', 'tied'"),
         (["fit", "faithful", "--covariance", "ful"], "got 'ful'. Did you mean 'full'?"),
+        (["fit", "faithful", "--start", "kmean"], "--start must be one of 'cells', 'kmeans'"),
+        (["fit", "faithful", "--prior", "flat"], "--prior"),
+        (["fit", "faithful", "--prior", "data-scaled", "--ridge", "1e-3"], "--ridge has no part"),
         (["fit", "faithful", "--covariance", "E"], "--covariance='E' is for one feature, got 2."),
         (["fit", "iris", "--columns", "petal_lenght"], "there is no column 'petal_lenght'. The"),
         (["fit", "iris", "--columns", "petal_lenght"], "Did you mean 'petal_length'?"),

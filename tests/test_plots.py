@@ -639,3 +639,52 @@ def test_objective_of_no_iteration(faithful, galaxies, ax):
         plots.plot_objective(galaxies[0], ax=ax)  # from_parameters
     with pytest.raises(ValueError, match="at least one iteration, found none"):
         plots.plot_objective(altered(faithful[0], restart_lower_bounds_=[np.empty(0)]), ax=ax)
+
+
+# ---- points left out of a trimmed fit
+
+
+def mask(N, n):
+    support = np.ones(N, bool)
+    support[:n] = False
+    return support
+
+
+def test_points_left_out_are_crosses(faithful, ax):
+    model, X = faithful
+    support = mask(len(X), 9)
+    plots.plot_components(model, X, support=support, ax=ax)
+    *by_label, crosses = ax.collections
+    np.testing.assert_allclose(crosses.get_offsets(), X.to_numpy()[:9])
+    assert sum(len(drawn.get_offsets()) for drawn in by_label) == len(X) - 9
+    assert ax.get_legend().get_texts()[-1].get_text() == "left out (9)"
+
+
+def test_points_left_out_of_pairs_are_in_no_histogram(iris):
+    model, X = iris
+    support = mask(len(X), 20)
+    figure = Figure(layout="constrained")
+    axes = plots.plot_pairs(model, X, features=[0, 1], support=support, axes=figure.subplots(2, 2))
+    values = X.to_numpy()
+    np.testing.assert_allclose(axes[1, 0].collections[-1].get_offsets(), values[:20, :2])
+    edges = np.histogram_bin_edges(values[20:, 0], bins="auto")
+    assert len(axes[0, 0].patches) == len(edges) - 1
+    assert axes[0, 1].get_legend().get_texts()[-1].get_text() == "left out (20)"
+
+
+def test_nothing_left_out_is_not_told(faithful, ax):
+    model, X = faithful
+    plots.plot_components(model, X, support=np.ones(len(X), bool), ax=ax)
+    assert "left out" not in ax.get_legend().get_texts()[-1].get_text()
+
+
+@pytest.mark.parametrize("support", [[True], np.ones(272), "all"])
+def test_support_is_a_mask(support, faithful, ax):
+    model, X = faithful
+    with pytest.raises(ValueError, match=r"support must be True or False .* \(272,\); got"):
+        plots.plot_components(model, X, support=support, ax=ax)
+
+
+def test_support_without_points(faithful, ax):
+    with pytest.raises(ValueError, match="given together with X"):
+        plots.plot_components(faithful[0], support=np.ones(272, bool), ax=ax)

@@ -36,6 +36,7 @@ from bayesgmm.core.partitions import (
     prior_n_clusters,
 )
 from bayesgmm.core.predictive import StudentMixture, log_predictive, predictive
+from bayesgmm.core.prior import log_prior
 from bayesgmm.core.sweep import Moments, hard, joint_of, log_likelihood, pad, soft
 from bayesgmm.core.weights import WEIGHT_PRIORS, Dirichlet, FiniteMixture, StickBreaking
 
@@ -73,6 +74,7 @@ __all__ = [
     "log_joint",
     "log_likelihood",
     "log_predictive",
+    "log_prior",
     "marginal",
     "mixture_moments",
     "mode",

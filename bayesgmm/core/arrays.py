@@ -117,6 +117,28 @@ class Standardizer:
             scale = np.full_like(scale, largest * np.sqrt(np.mean((scale / largest) ** 2)))
         return cls(centre, np.where(scale > 0, scale, 1.0))
 
+    @classmethod
+    def robust(cls, points: np.ndarray, weight: np.ndarray | None = None, scaling: str = "column"):
+        """Median and normal-consistent median absolute deviation, that far outliers do not move.
+
+        Parameters
+        ----------
+        points, weight, scaling
+            As in `fit`. A column of which half the points are equal has the standard deviation
+            for its scale.
+
+        Returns
+        -------
+        Standardizer
+        """
+        usual = cls.fit(points, weight, scaling)
+        columns = [_median_and_deviation(column, weight) for column in np.asarray(points).T]
+        centre, scale = np.array(columns, dtype=np.float64).reshape(-1, 2).T
+        scale = np.where(scale > 0, scale, usual.scale)
+        if scaling == "common":
+            scale = np.full_like(scale, scale.max() * np.sqrt(np.mean((scale / scale.max()) ** 2)))
+        return cls(centre, scale)
+
     def transform(self, points: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Standardised points, samples last, in the dtype of `out` (float64 when not given).
 
@@ -155,6 +177,22 @@ def _centre_and_scale(column: np.ndarray, weight: np.ndarray | None) -> tuple[fl
     shifted -= mean
     np.square(shifted, out=shifted)
     return origin + mean * spread, spread * np.sqrt(np.average(shifted, weights=weight))
+
+
+def _median_and_deviation(column: np.ndarray, weight: np.ndarray | None) -> tuple[float, float]:
+    """Weighted median, and the median distance from it times 1.4826 (1 / 0.6745, normal)."""
+    column = column.astype(np.float64)
+    centre = _median(column, weight)
+    return centre, 1.4826 * _median(np.abs(column - centre), weight)
+
+
+def _median(values: np.ndarray, weight: np.ndarray | None) -> float:
+    if weight is None:
+        return float(np.median(values))
+    order = np.argsort(values)
+    below = np.cumsum(weight[order])
+    middle = values[order][np.searchsorted(below, 0.5 * below[-1])]
+    return float(middle)
 
 
 def safe_divide(numerator: Array, denominator: Array) -> Array:

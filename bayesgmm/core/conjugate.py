@@ -192,8 +192,7 @@ def mode(
     """
     components = posterior.components
     K, D = components.mean.shape
-    shared, columns = family.n_shared(K, D)
-    divisor = components.dof + _dimension(family, D) + 1.0 + shared * columns
+    divisor = prior_divisor(components, family)
     log_weights = posterior.weights.mode()
     absent = divisor <= 0 if family.pooled else (divisor <= 0) | jnp.isneginf(log_weights)
     divisor = jnp.where(absent, 1.0, divisor)
@@ -205,6 +204,13 @@ def mode(
     if family.axis_aligned:
         scales = jnp.broadcast_to(scales, (K, D))
     return Mixture(log_weights, components.mean, scales)
+
+
+def prior_divisor(components: NormalInverseWishart, family: Covariance) -> Array:
+    """What the scale is divided by at the joint mode, [K] (or [1] if pooled): 0 if it is flat."""
+    K, D = components.mean.shape
+    shared, columns = family.n_shared(K, D)
+    return components.dof + _dimension(family, D) + 1.0 + shared * columns
 
 
 def _spread(variance: Array, family: Covariance) -> Array:

@@ -283,6 +283,17 @@ def joint_of(data: Data, mixture: Mixture, form: Form) -> Array:
     return _over_chunks(data, (), chunk_size(data.weight.shape[0], form), body)[1]
 
 
+def density_of(data: Data, mixture: Mixture, form: Form) -> Array:
+    """Log density of every point, [N], in chunks; that of padding means nothing."""
+    frame = frame_of(form)
+    coefficients = frame.encode(mixture)
+
+    def body(part: Data, _):
+        return (), _softmax(frame.joint(coefficients, part.points)[0])[2]
+
+    return _over_chunks(data, (), chunk_size(data.weight.shape[0], form), body)[1]
+
+
 # --- value and gradient -------------------------------------------------------------------------
 
 

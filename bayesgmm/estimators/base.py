@@ -76,6 +76,12 @@ class Entered(NamedTuple):
         """Number of points, a weight counted as so many."""
         return float(len(self.X) if self.weight is None else self.weight.sum())
 
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """Values of the rows that are kept, [n], for all rows, [N]: 0 at the others."""
+        found = np.zeros(len(self.X), values.dtype)
+        found[slice(None) if self.weight is None else self.weight > 0] = values
+        return found
+
 
 class MixtureEstimator(DensityMixin, BaseEstimator):
     """Base of the estimators: a fitted one has weights_, means_, covariances_ and all below."""
@@ -100,21 +106,17 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
             return Entered(checked, None)
         return Entered(checked, check_weight(sample_weight, len(checked)))
 
-    def _units(self, entered: Entered, scaling: str) -> Standardizer:
-        """The core's units for these points."""
-        units = Standardizer.fit(*entered, scaling)
+    def _units(self, entered: Entered, scaling: str, robust: bool = False) -> Standardizer:
+        """The core's units for these points; `robust` ones do not follow outliers."""
+        units = (Standardizer.robust if robust else Standardizer.fit)(*entered, scaling)
         check_scale(units, entered.X.dtype, self._names(len(units.scale)))
         return units
 
-    def _fit_or_stay(self, X: Any, sample_weight: Any) -> Self:
-        """Fit, or stay as it was."""
-        return self._or_stay(self._fit, X, sample_weight)
-
-    def _or_stay(self, change: Callable, *arguments: Any) -> Self:
-        """Change, or stay as it was: an interrupt, too, leaves the last fit whole."""
+    def _fit_or_stay(self, X: Any, sample_weight: Any, fit: Callable | None = None) -> Self:
+        """Fit, or stay as it was: an interrupt, too, leaves the last fit whole."""
         before = dict(self.__dict__)
         try:
-            change(*arguments)
+            (fit or self._fit)(X, sample_weight)
         except BaseException:
             self.__dict__ = before
             raise

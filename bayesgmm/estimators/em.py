@@ -14,6 +14,7 @@ from bayesgmm.core.conjugate import flat_prior
 from bayesgmm.core.covariance import FAMILIES, Covariance, packed_shape, unpack
 from bayesgmm.core.forms import choose_form
 from bayesgmm.core.mixture import Mixture
+from bayesgmm.estimators import conjugate, streaming, trimming
 from bayesgmm.estimators.base import Entered, MixtureEstimator, print_progress
 from bayesgmm.estimators.checks import (
     check_components,
@@ -28,13 +29,11 @@ from bayesgmm.estimators.checks import (
 from bayesgmm.estimators.points import (
     FEW,
     capacity,
-    evaluate,
     logsumexp,
     most_probable,
     n_shards,
     standard_shards,
     to_standard,
-    to_user,
     weighted_mean,
     with_room,
     without_room,
@@ -55,11 +54,33 @@ class Optimum(NamedTuple):
     best : int
     mixture : Mixture
         Of the best one, with a leading axis of 1.
+    support : ndarray [N] or None
+        What a trimmed fit keeps of the weight of each row.
     """
 
     run: Run
     best: int
     mixture: Mixture
+    support: np.ndarray | None = None
+
+
+class Task(NamedTuple):
+    """What is to be maximised, and over which points.
+
+    Attributes
+    ----------
+    shards, placed : list of Data
+        In NumPy's memory, and as the programs take them.
+    units : Standardizer
+    objective : em.Objective
+    config : em.EMConfig
+    """
+
+    shards: list
+    placed: list
+    units: Standardizer
+    objective: em.Objective
+    config: em.EMConfig
 
 
 NONE_YET = (-np.inf, np.inf, np.inf)
@@ -128,6 +149,20 @@ class GaussianMixture(MixtureEstimator):
     means_init : array [K, D], optional
     precisions_init : array, optional
         In the shape of `precisions_`. What is given replaces that part of the start.
+    prior : None or "data-scaled" or ConjugatePrior, default None
+        With a prior the fit is maximum a posteriori: a covariance cannot become singular, however
+        few the points. "data-scaled" is the prior of Fraley and Raftery (2007), worth a hundredth
+        of a point; a `ConjugatePrior` sets any of its numbers. `reg_covar` is not added then.
+    support_fraction : float, optional
+        For data with outliers: the share of the points (by weight) that the fit keeps, above 0.5
+        and at most 1. The others, of least density, have no part in it; `support_` says which.
+        A share for the outliers or a little more is right: the covariances are those of the
+        points kept, and become too small where points of the clusters are left out, too.
+        Beside the `n_init` starts (unless they are given) the best of many small subsets are
+        tried. None, and 1, leave no point out.
+    learning_decay, learning_offset : float, default 0.7 and 2.0
+        Step sizes of `partial_fit`, (t + learning_offset) ** -learning_decay for the batch of
+        number t after the first; the decay is above 0.5 and at most 1.
     acceleration : "squarem" or None, default "squarem"
         Squared extrapolation of pairs of EM steps once a run has settled in its basin: the same
         maximum in fewer passes. None is EM, iteration by iteration; with `tol=1e-3` and
@@ -151,13 +186,21 @@ class GaussianMixture(MixtureEstimator):
     converged_ : bool
     n_iter_ : int
     lower_bound_ : float
-        Mean log density of the points under the fitted parameters: `score(X)`.
+        Mean log density of the points under the fitted parameters: `score(X)`. With
+        `support_fraction`, of the points that are kept. Under a prior, plus the log density of
+        the parameters over the number of points: what is maximised.
     lower_bounds_ : list of float
-        Mean log density before each iteration of the run that was kept. A pass that tries an
+        The same before each iteration of the run that was kept. A pass that tries an
         extrapolation repeats the last one.
     restart_lower_bounds_ : list of ndarray
         The same for every restart and candidate, over the sample that chose where there was one.
     best_restart_ : int
+    support_ : ndarray [N] of bool
+        With `support_fraction`: which rows are kept, the one on the edge included.
+    prior_ : ConjugatePrior
+        Under a prior: with all of its numbers, in the units of the data.
+    n_batch_iter_ : int
+        Batches that `partial_fit` has seen.
     n_components_ : int
     n_features_in_ : int
     feature_names_in_ : ndarray [D]
@@ -198,6 +241,10 @@ class GaussianMixture(MixtureEstimator):
         weights_init: Any = None,
         means_init: Any = None,
         precisions_init: Any = None,
+        prior: Any = None,
+        support_fraction: float | None = None,
+        learning_decay: float = 0.7,
+        learning_offset: float = 2.0,
         acceleration: str | None = "squarem",
         random_state: Any = None,
         warm_start: bool = False,
@@ -214,6 +261,10 @@ class GaussianMixture(MixtureEstimator):
         self.weights_init = weights_init
         self.means_init = means_init
         self.precisions_init = precisions_init
+        self.prior = prior
+        self.support_fraction = support_fraction
+        self.learning_decay = learning_decay
+        self.learning_offset = learning_offset
         self.acceleration = acceleration
         self.random_state = random_state
         self.warm_start = warm_start
@@ -248,21 +299,78 @@ class GaussianMixture(MixtureEstimator):
         """
         return self._fit_or_stay(X, sample_weight)
 
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Follow one more batch of a stream: stepwise EM.
+
+        The first batch is fitted as `fit` would (from `n_init` starts, for `max_iter` iterations).
+        Each later one is seen once: its moments are mixed into the running ones by a step size
+        that falls, (t + learning_offset) ** -learning_decay for the batch of number t after the
+        first. A batch counts by its step, whatever its number of rows. After `fit`, or
+        `from_parameters`, the stream goes on from those parameters.
+
+        One pass over a stream gains what a few passes of `fit` gain, and then little more: where
+        the data can be read again, polish it by `set_params(warm_start=True).fit(X)`.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame [n, D]
+            One program serves all batches of one size. The first must hold a row a component, and
+            should show every cluster: the batches to come are seen in its light.
+        y : ignored
+        sample_weight : array-like [n], optional
+
+        Returns
+        -------
+        self
+            `labels_` and `lower_bound_` are of this batch, `lower_bounds_` has for each batch the
+            mean log density that it had before it was followed (of the first one, after).
+
+        Raises
+        ------
+        ValueError
+            If an argument is not as described, or a covariance becomes singular: the estimator
+            then stays as it was before the batch.
+
+        References
+        ----------
+        Cappe and Moulines (2009), *Journal of the Royal Statistical Society B* 71, 593-613. Liang
+        and Klein (2009), *Proceedings of NAACL HLT*, 611-619.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from bayesgmm import GaussianMixture
+        >>> rng = np.random.default_rng(0)
+        >>> model = GaussianMixture(2, random_state=0)
+        >>> for _ in range(20):
+        ...     batch = rng.normal(size=(200, 1)) + rng.choice([0, 8], (200, 1))
+        ...     model = model.partial_fit(batch)
+        >>> sorted(model.means_[:, 0].round(0).tolist()), model.n_batch_iter_
+        ([0.0, 8.0], 20)
+        """
+        return self._fit_or_stay(X, sample_weight, self._follow)
+
     def _fit(self, X: Any, sample_weight: Any) -> None:
+        self._fit_all(X, sample_weight)
+        self._say_if_not_converged()
+
+    def _fit_all(self, X: Any, sample_weight: Any) -> None:
         self._check_options()
         family = lookup(FAMILIES, self.covariance_type, "covariance_type")
         resume = self.warm_start and hasattr(self, "converged_")
         entered = self._enter(X, sample_weight)
-        kept = entered.kept()
+        kept = entered.kept(relative=self.prior is None)
         N, D = kept.X.shape
         check_components(self.n_components, N)
         check_univariate(self.covariance_type, D)
-        units = self._units(kept, family.scaling)
+        trims = trimming.check_support(self.support_fraction, self.n_components, N)
+        units = self._units(kept, family.scaling, robust=trims)
+        self._resolve(kept, units, family, robust=trims)
         start = self._last if resume else partial(self._begin, entered)
-        objective, *gains = self._last_gains if resume else NONE_YET
-        last = (objective + units.log_volume, *gains)
+        last = self._previous(units, family, kept.total) if resume else NONE_YET
         with float_scope(kept.X.dtype):
-            fit = self._optimize(kept, units, family, start, last, resume)
+            search = self._trim if trims else self._optimize
+            fit = search(kept, units, family, start, last, resume)
         self._leave(fit, units, entered)
 
     def _optimize(
@@ -299,47 +407,132 @@ class GaussianMixture(MixtureEstimator):
         last: tuple,
     ) -> Optimum:
         """Restarts over these points; the standardised ones are gone when it returns."""
-        (N, D), dtype = kept.X.shape, kept.X.dtype
-        config = em.EMConfig(family, choose_form(D, family.axis_aligned))
-        threads = n_shards(N, D, self.n_components, family.axis_aligned)
-        shards = standard_shards(kept.X, kept.weight, units, threads)
-        prior = flat_prior(family, capacity(self.n_components, N), D, dtype)
-        ridge = self._ridge(units, dtype)
-        objective = em.Objective(prior, ridge, np.bool_(self.tol is None))
-        # shares their memory; a small array gets there sooner as an argument of each call
-        placed = shards if N <= FEW else jax.device_put(shards)
-        mixtures = start(kept, shards, placed, units, objective, config)
+        task = self._task(kept, units, family)
+        mixtures = start(kept, *task)
         engine = ACCELERATIONS[self.acceleration]
-        tol = em.FORESEEN / N if self.tol is None else self.tol
 
         def advance(state: Any, passes: int, restart: int, before: int) -> Run:
             watch = partial(print_progress, self, restart=restart, before=before)
-            return engine.run(state, placed, objective, config, tol, passes, watch)
+            given = (task.placed, task.objective, task.config, self._tol(kept))
+            return engine.run(state, *given, passes, watch)
 
-        run = race(engine.begin(mixtures, *last), advance, self.max_iter, N)
+        run = race(engine.begin(mixtures, *last), advance, self.max_iter, len(kept.X))
         mixtures = engine.outcome(run)
         chosen = best(run)
         if chosen is None:
             raise ValueError(SINGULAR)
         if len(run.failed) > 1 and run.n_iter[chosen] == self.max_iter:
-            chosen = self._likeliest(mixtures, run, units, kept)
+            # cut short: the last step of each has gained what its objective lacks
+            ended = ~run.failed & (run.converged | (run.n_iter == self.max_iter))
+            chosen = em.best(mixtures, ended, task.placed, task.config, task.objective)
         return Optimum(run, chosen, jax.tree.map(lambda leaf: leaf[chosen : chosen + 1], mixtures))
 
-    def _likeliest(self, mixtures: Mixture, run: Run, units: Standardizer, kept: Entered) -> int:
-        """Of restarts cut short, whose last step has gained what their objectives lack."""
-        scores = np.full(len(run.failed), -np.inf)
-        for r in np.flatnonzero(~run.failed & (run.converged | (run.n_iter == self.max_iter))):
-            mixture = to_user(jax.tree.map(lambda leaf, r=r: leaf[r], mixtures), units)
-            density = evaluate(kept.X, mixture, False, logsumexp)[0]
-            scores[r] = weighted_mean(density, kept.weight)
-        return int(scores.argmax())
+    def _task(self, kept: Entered, units: Standardizer, family: Covariance) -> Task:
+        (N, D), dtype = kept.X.shape, kept.X.dtype
+        config = em.EMConfig(family, choose_form(D, family.axis_aligned), self.prior is not None)
+        threads = n_shards(N, D, self.n_components, family.axis_aligned)
+        shards = standard_shards(kept.X, kept.weight, units, threads)
+        if self.support_fraction is not None:
+            trimming.tame(shards)
+        objective = self._objective(units, family, self._room(N), dtype)
+        # shares their memory; a small array gets there sooner as an argument of each call
+        placed = shards if N <= FEW else jax.device_put(shards)
+        return Task(shards, placed, units, objective, config)
+
+    def _tol(self, kept: Entered) -> float:
+        """`tol`, or what stands for None."""
+        return em.FORESEEN / len(kept.X) if self.tol is None else self.tol
+
+    def _trim(
+        self,
+        kept: Entered,
+        units: Standardizer,
+        family: Covariance,
+        start: Callable,
+        last: tuple,
+        resume: bool,
+    ) -> Optimum:
+        """A trimmed fit: the starts, and unless they are given those of small subsets."""
+        task = self._task(kept, units, family)
+        mixtures, engine = start(kept, *task), ACCELERATIONS[self.acceleration]
+        problem = trimming.Problem(
+            kept, units, self.n_components, task.placed, task.objective, task.config,
+            self.support_fraction, engine,
+        )  # fmt: skip
+        if not (resume or self._is_given()) and self.max_iter > 0:
+            random_state = check_random_state(self.random_state)
+            mixtures = trimming.with_subsets(mixtures, problem, random_state)
+        watch = partial(print_progress, self)
+        run, found = trimming.run(mixtures, problem, self._tol(kept), self.max_iter, last, watch)
+        if found is None:
+            raise ValueError(SINGULAR)
+        r = found.run
+        mixture = jax.tree.map(lambda leaf: leaf[r : r + 1], engine.outcome(run))
+        return Optimum(run, r, mixture, found.weight)
 
     def _check_options(self) -> None:
         check_number(self.n_components, "n_components", integer=True, low=1)
         lookup(ACCELERATIONS, self.acceleration, "acceleration")
         if self.tol is not None:
             check_number(self.tol, "tol", low=0)
+        conjugate.check_prior(self.prior, self.reg_covar)
+        streaming.check_steps(self.learning_decay, self.learning_offset)
         self._check_common()
+
+    def _room(self, N: int) -> int:
+        """Components of the program that fits N points.
+
+        Under a prior there are no more than K: a component without points has parameters, too.
+        """
+        return capacity(self.n_components, N) if self.prior is None else self.n_components
+
+    # --- the prior
+
+    def _resolve(
+        self, kept: Entered, units: Standardizer, family: Covariance, robust: bool = False
+    ) -> None:
+        """`prior_`, with all of its numbers."""
+        self.__dict__.pop("prior_", None)
+        if self.prior is not None:
+            given = (self.prior, kept, units, family, self.n_components)
+            self.prior_ = conjugate.resolved(*given, robust=robust)
+
+    def _objective(
+        self, units: Standardizer, family: Covariance, room: int, dtype: Any
+    ) -> em.Objective:
+        """What is maximised beside the likelihood, in the core's units."""
+        D, K = len(units.scale), self.n_components
+        if self.prior is None:
+            prior, ridge = flat_prior(family, room, D, dtype), self._ridge(units, dtype)
+        else:
+            prior = conjugate.hyperparameters(self.prior_, units, family, K, dtype)
+            ridge = np.zeros(D, dtype)
+        return em.Objective(prior, ridge, np.bool_(self.tol is None))
+
+    def _prior_height(self, units: Standardizer) -> tuple[float, float]:
+        """Log density of the fitted parameters under the prior, and what the objective lacks of it.
+
+        Both in the user's units, and 0 without a prior.
+        """
+        if self.prior is None:
+            return 0.0, 0.0
+        given = (self.mixture_, self.prior_)
+        family = FAMILIES[self.covariance_type]
+        return conjugate.log_density(*given, family), conjugate.constant(*given, units, family)
+
+    def _previous(self, units: Standardizer, family: Covariance, total: float) -> tuple:
+        """Where the last fit ended: its objective in the core's units, and its gains."""
+        objective, *gains = self._last_gains
+        objective += units.log_volume
+        if self.prior is not None:
+            constant = conjugate.constant(self.mixture_, self.prior_, units, family)
+            objective -= constant / (total * (self.support_fraction or 1.0))
+        return objective, *gains
+
+    def _is_given(self) -> bool:
+        """Whether some of the start was given, so that there is to be no other."""
+        given = (self.weights_init, self.means_init, self.precisions_init)
+        return any(part is not None for part in given) or not isinstance(self.init_params, str)
 
     # --- where it begins
 
@@ -360,7 +553,7 @@ class GaussianMixture(MixtureEstimator):
         if all(given):
             return own
         start = self._start(entered, kept, shards, self.n_components, self._n_starts())
-        room = capacity(self.n_components, len(kept.X))
+        room = self._room(len(kept.X))
         if start.ndim == 3:
             start = np.pad(start, [(0, 0), (0, room - start.shape[1]), (0, 0)])
         found = em.start_all(placed, start, objective, config, room)
@@ -391,7 +584,7 @@ class GaussianMixture(MixtureEstimator):
             scales = np.linalg.cholesky(np.linalg.inv(precisions))
         with np.errstate(divide="ignore"):
             mixture = Mixture(np.log(weights), means, scales)
-        return stored(to_standard(mixture, units), family, kept.X)
+        return stored(to_standard(mixture, units), family, kept.X, self._room(len(kept.X)))
 
     def _last(
         self,
@@ -403,36 +596,52 @@ class GaussianMixture(MixtureEstimator):
         config: em.EMConfig,
     ) -> Mixture:
         """The last fit, in the units of this one: the other way to begin."""
-        K, D = self.n_components, len(units.scale)
+        self._check_last(len(units.scale), "warm_start=True", "Set warm_start=False")
+        last = to_standard(self.mixture_, units)
+        return stored(last, config.family, kept.X, self._room(len(kept.X)))
+
+    def _check_last(self, D: int, what: str, way_out: str) -> None:
+        """The last fit has the shapes of the next one."""
+        K = self.n_components
         wanted = ((K, D), packed_shape(self.covariance_type, K, D))
         found = (np.shape(self.means_), np.shape(self.covariances_))
         if found != wanted:
             raise ValueError(
-                "warm_start=True goes on from the last fit, whose means_ and covariances_ have "
+                f"{what} goes on from the last fit, whose means_ and covariances_ have "
                 f"shapes {found[0]} and {found[1]}; now they are to have {wanted[0]} and "
-                f"{wanted[1]}. Set warm_start=False to start anew."
+                f"{wanted[1]}. {way_out} to start anew."
             )
-        return stored(to_standard(self.mixture_, units), config.family, kept.X)
 
     # --- where it ends
 
     def _leave(self, fit: Optimum, units: Standardizer, entered: Entered) -> None:
-        dtype, (run, chosen, mixture) = entered.X.dtype, fit
+        dtype, (run, chosen, mixture, support) = entered.X.dtype, fit
         mixture = jax.tree.map(lambda leaf: leaf[0], mixture)
         self._publish(without_room(mixture, self.n_components), units, dtype)
-        traces = [trace - units.log_volume for trace in run.history]
         self.labels_, density = self._read(entered.X, most_probable, logsumexp)
         self.n_components_ = self.n_components
         self.converged_ = bool(run.converged[chosen])
         self.n_iter_ = int(run.n_iter[chosen])
-        self.lower_bound_ = weighted_mean(density, entered.weight)
+        weight = entered.weight if support is None else entered.spread(support)
+        total = entered.total if weight is None else float(weight.sum())
+        height, constant = self._prior_height(units)
+        self.lower_bound_ = weighted_mean(density, weight) + height / total
+        shift = constant / total - units.log_volume
+        traces = [trace + shift for trace in run.history]
+        for of_another_fit in ("support_", "n_batch_iter_"):
+            self.__dict__.pop(of_another_fit, None)
+        if support is not None:
+            self.support_ = weight > 0
         self.lower_bounds_ = traces[chosen].tolist()
         self.restart_lower_bounds_ = traces
         self.best_restart_ = chosen
-        objective = float(run.objective[chosen]) - units.log_volume
+        objective = float(run.objective[chosen]) + shift
         self._last_gains = objective, float(run.state.gain[chosen]), float(run.state.rest[chosen])
+        self._streamed, self._n_seen = None, entered.total
+
+    def _say_if_not_converged(self) -> None:
         if not self.converged_ and self.max_iter > 0:
-            gain = np.diff(traces[chosen])[-1:]
+            gain = np.diff(self.lower_bounds_)[-1:]
             last = f"a last gain of {gain[0]:.1e}" if len(gain) else "no gain to judge by"
             warn_not_converged(
                 "Best performing initialization did not converge. Try different init parameters, "
@@ -440,6 +649,51 @@ class GaussianMixture(MixtureEstimator):
                 f"{self.n_iter_} iterations with {last}; max_iter={self.max_iter}, "
                 f"tol={self.tol}.)"
             )
+
+    # --- a stream
+
+    def _follow(self, X: Any, sample_weight: Any) -> None:
+        self._check_options()
+        if self.support_fraction is not None:
+            raise ValueError(
+                "partial_fit sees one batch at a time, and cannot know which share of them all is "
+                f"to be left out: got support_fraction={self.support_fraction!r}. Leave it out."
+            )
+        if not hasattr(self, "converged_"):
+            return self._first_batch(X, sample_weight)
+        family = lookup(FAMILIES, self.covariance_type, "covariance_type")
+        entered = self._enter(X, sample_weight, reset=False)
+        self._check_last(entered.X.shape[1], "partial_fit", "Call fit")
+        kept, dtype = entered.kept(relative=False), self.means_.dtype
+        old = self._streamed or streaming.resumed(self.mixture_, self._ridge, family, self._n_seen)
+        if self.prior is not None and not hasattr(self, "prior_"):
+            self._resolve(kept, self._units(kept, family.scaling), family)
+        objective = self._objective(old.units, family, self.n_components, kept.X.dtype)
+        steps = (self.learning_decay, self.learning_offset)
+        streamed = streaming.follow(old, kept, objective, family, *steps)
+        if streamed is None:
+            raise ValueError(SINGULAR)
+        self._publish(streamed.stream.mixture, streamed.units, dtype)
+        self._leave_batch(streamed, entered)
+
+    def _first_batch(self, X: Any, sample_weight: Any) -> None:
+        self._fit_all(X, sample_weight)
+        family = FAMILIES[self.covariance_type]
+        entered = self._enter(X, sample_weight, reset=False)
+        kept = entered.kept(relative=False)
+        score = self.score(X, sample_weight=sample_weight)
+        streamed = streaming.began(self.mixture_, kept, family, [score])
+        self._leave_batch(streamed, entered)
+
+    def _leave_batch(self, streamed: streaming.Streamed, entered: Entered) -> None:
+        self.labels_, density = self._read(entered.X, most_probable, logsumexp)
+        self.lower_bound_ = weighted_mean(density, entered.weight)
+        self.lower_bounds_ = list(streamed.trace)
+        self.restart_lower_bounds_, self.best_restart_ = [np.array(streamed.trace)], 0
+        self.converged_, self._last_gains = False, NONE_YET
+        self.n_components_ = self.n_components
+        self.n_batch_iter_ = self.n_iter_ = streamed.n_batches
+        self._streamed, self._n_seen = streamed, streamed.total
 
     # --- model choice
 
@@ -459,7 +713,9 @@ class GaussianMixture(MixtureEstimator):
         Returns
         -------
         float
-            -2 log likelihood + (number of parameters) log N. mclust states the negative.
+            -2 log likelihood + (number of parameters) log N. mclust states the negative. Under a
+            prior the likelihood is that of the mode, without the prior's density (Fraley and
+            Raftery 2007); after a trimmed fit give it the points to judge by, `X[support_]`.
 
         References
         ----------
@@ -480,7 +736,7 @@ class GaussianMixture(MixtureEstimator):
         Returns
         -------
         float
-            Lower is better.
+            Lower is better. The likelihood is that of the fitted parameters, as in `bic`.
         """
         total = self._total(X, sample_weight)
         score = self.score(X, sample_weight=sample_weight)
@@ -546,6 +802,7 @@ class GaussianMixture(MixtureEstimator):
         model._publish(mixture, Standardizer(np.zeros(D), np.ones(D)), np.float64)
         model.n_features_in_, model.n_components_ = D, K
         model.n_iter_, model.converged_, model._last_gains = 0, False, NONE_YET
+        model._streamed, model._n_seen = None, 0.0
         if feature_names is not None:
             names = np.asarray(feature_names, dtype=object)
             if names.shape != (D,):
@@ -563,9 +820,9 @@ SINGULAR = (
 )
 
 
-def stored(mixture: Mixture, family: Covariance, X: np.ndarray) -> Mixture:
+def stored(mixture: Mixture, family: Covariance, X: np.ndarray, room: int) -> Mixture:
     """A mixture [K, D, D] as a fit of X by this family holds it, with a leading axis of one run."""
-    mixture = with_room(mixture, capacity(len(mixture.means), len(X)))
+    mixture = with_room(mixture, room)
     scales = mixture.scales
     if family.axis_aligned:
         scales = np.diagonal(scales, axis1=1, axis2=2)

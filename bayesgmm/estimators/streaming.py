@@ -1,109 +1,129 @@
-"""A fit that goes on from batch to batch, in the units and under the prior of the first."""
+"""`partial_fit`: batches as the core sees them, and what a fit keeps between two of them."""
 
-from collections.abc import Hashable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from bayesgmm.core.arrays import Standardizer, float_scope
-from bayesgmm.core.concentration import Fixed, Sticks
-from bayesgmm.core.conjugate import Hyperparameters, NormalInverseWishart
+from bayesgmm.core.arrays import Data, Standardizer, float_scope
 from bayesgmm.core.covariance import Covariance
 from bayesgmm.core.forms import exact_form
+from bayesgmm.core.mixture import Mixture
 from bayesgmm.estimators.base import Entered
-from bayesgmm.estimators.fitted import Fitted
-from bayesgmm.estimators.points import standard_data
-from bayesgmm.estimators.priors import change_units
-from bayesgmm.inference import stream
-from bayesgmm.inference.prune import without
-from bayesgmm.inference.vb import VBConfig, VBPrior, VBState
+from bayesgmm.estimators.checks import check_number
+from bayesgmm.estimators.points import standard_data, to_standard
+from bayesgmm.inference import em, stepwise
 
 
-class Stream(NamedTuple):
-    """Where a fit to batches stands; in the core's units and float64.
+class Streamed(NamedTuple):
+    """What is kept between two batches.
 
     Attributes
     ----------
+    stream : stepwise.Stream
+        float64 NumPy arrays in `units`.
     units : Standardizer
-    prior : VBPrior
-    config : VBConfig
-    state : VBState
-    memory : stream.Memory
-    gains : tuple of float
-        Of the last visits to batches that had been seen before; emptied by one that had not.
+        Fixed where the stream begins.
+    n_batches : int
+    total : float
+        Sum of the weights of all rows seen.
+    trace : list of float
+        Mean log density of each batch under the mixture that met it, in the user's units.
     """
 
+    stream: stepwise.Stream
     units: Standardizer
-    prior: VBPrior
-    config: VBConfig
-    state: VBState
-    memory: stream.Memory
-    gains: tuple = ()
-
-    @property
-    def log_volume(self) -> float:
-        """What the bound of all the points loses in the user's units."""
-        return float(self.memory.total.counts.sum()) * self.units.log_volume
-
-    def converged(self, tol: float) -> bool:
-        """Whether a round of visits to all the batches has gained less than `tol` at each."""
-        n = len(self.memory.batches)
-        last = self.gains[-n:] if n else ()
-        return self.memory.rest.counts.sum() == 0 and len(last) == n > 0 and max(last) < tol
+    n_batches: int
+    total: float
+    trace: list
 
 
-def begun(left: Fitted, units: Standardizer, family: Covariance) -> Stream:
-    """A stream that has seen no points, at the posterior of a fit."""
-    K = len(left.log_weights)
-    room = K if isinstance(left.prior.weights, Sticks) else int(left.prior.weights.n_components)
-    prior = _core_prior(left.prior, units, family, room)
-    own = change_units(left.posterior.components, units, family, to_core=True)
+def check_steps(decay: Any, offset: Any) -> None:
+    """`learning_decay` and `learning_offset`: numbers for which the step sizes come to rest.
 
-    def held(leaf: np.ndarray, default: np.ndarray) -> np.ndarray:
-        shared = len(leaf) == 1
-        return (leaf if shared else np.concatenate([leaf[:K], default[K:]]))[None]
+    Raises
+    ------
+    ValueError
+        If they are not.
+    """
+    if check_number(decay, "learning_decay", low=0.5, strict=True) > 1:
+        raise ValueError(
+            f"learning_decay must be above 0.5 and at most 1, got {decay!r}: other step sizes do "
+            "not settle, or settle too soon."
+        )
+    check_number(offset, "learning_offset", low=0)
 
-    state = VBState(
-        mixture=None,
-        posterior=Hyperparameters(None, NormalInverseWishart(*map(held, own, prior.components))),
-        concentration=Fixed(np.full(1, left.alpha)),
-        present=None,
-        objective=np.full(1, -np.inf),
-        remaining=np.full(1, np.inf),
-        kappa=np.zeros(1),
-    )
-    config = VBConfig(family, exact_form(family.axis_aligned))
+
+def units_of(mixture: Mixture, scaling: str) -> Standardizer:
+    """Units in which a whole mixture [K, D, D] has mean 0 and deviation 1."""
+    weights = np.exp(np.asarray(mixture.log_weights, np.float64))
+    weights /= weights.sum()
+    means = np.asarray(mixture.means, np.float64)
+    centre = weights @ means
+    within = np.square(np.asarray(mixture.scales, np.float64)).sum(-1)
+    scale = np.sqrt(weights @ (within + np.square(means - centre)))
+    if scaling == "common":
+        scale = np.full_like(scale, scale.max() * np.sqrt(np.mean((scale / scale.max()) ** 2)))
+    return Standardizer(centre, scale)
+
+
+def began(mixture: Mixture, kept: Entered, family: Covariance, trace: list) -> Streamed:
+    """The stream of a mixture that was fitted to a first batch."""
+    units = units_of(mixture, family.scaling)
+    data = _batch(kept, units)
+    with float_scope(kept.X.dtype):
+        stream = stepwise.begin(_held(mixture, units, family, kept.X.dtype), data)
+        stream = _float64(stream)
+    return Streamed(stream, units, 1, kept.total, trace)
+
+
+def resumed(mixture: Mixture, ridge: Any, family: Covariance, total: float) -> Streamed:
+    """The stream of a mixture whose points are not there; `ridge` gives that of some units."""
+    units = units_of(mixture, family.scaling)
     with float_scope("float64"):
-        states = without(state, (np.arange(room) < K)[None], prior, config)
-    state = jax.tree.map(lambda leaf: np.asarray(leaf)[0], states)
-    return Stream(units, prior, config, state, stream.empty(state, family.axis_aligned))
+        held = _held(mixture, units, family, np.float64)
+        stream = _float64(stepwise.resumed(held, ridge(units, np.float64)))
+    return Streamed(stream, units, 1, total, [])
 
 
-def _core_prior(prior: VBPrior, units: Standardizer, family: Covariance, room: int) -> VBPrior:
-    mean, precision, dof, scale = change_units(prior.components, units, family, to_core=True)
-    groups = 1 if family.pooled else room
-    components = NormalInverseWishart(
-        np.repeat(mean, room, 0),
-        np.repeat(precision, room),
-        np.repeat(dof, groups),
-        np.repeat(scale, groups, 0),
-    )
-    return prior._replace(components=components, ridge=prior.ridge / units.scale**2)
+def follow(
+    streamed: Streamed,
+    kept: Entered,
+    objective: em.Objective,
+    family: Covariance,
+    decay: float,
+    offset: float,
+) -> Streamed | None:
+    """After another batch; None if a covariance became singular."""
+    stream, units, n_batches, total, trace = streamed
+    dtype, total = kept.X.dtype, total + kept.total
+    config = em.EMConfig(family, exact_form(family.axis_aligned))
+    size = dtype.type(stepwise.rate(n_batches, decay, offset))
+    with float_scope(dtype):
+        stream = jax.tree.map(lambda leaf: leaf.astype(dtype), stream)
+        found = stepwise.step(
+            stream, _batch(kept, units), objective, size, dtype.type(total), config
+        )
+        found = jax.tree.map(np.asarray, found)
+    if not found.sound:
+        return None
+    trace = [*trace, float(found.objective) - units.log_volume]
+    return Streamed(_float64(found.stream), units, n_batches + 1, total, trace)
 
 
-def visited(now: Stream, kept: Entered, key: Hashable | None, ordered: bool) -> Stream:
-    """The stream after a visit to a batch; `ordered`: components are kept in order of size."""
-    data = standard_data(kept.X.astype(np.float64), kept.weight, now.units)
-    with float_scope("float64"):
-        moments = stream.visit(now.memory, now.state, data, now.config)
-        memory = stream.remember(now.memory, key, moments)
-        state = now.state
-        if ordered:
-            memory, present = stream.by_size(memory, state.present)
-            state = state._replace(present=present)
-        new = stream.step(memory, state, now.prior, now.config)
-    seen = key is not None and key in now.memory.batches
-    gain = abs(float(new.objective) - float(now.state.objective))
-    gains = (*now.gains, gain)[-len(memory.batches) :] if seen else ()
-    return now._replace(state=new, memory=memory, gains=gains)
+def _batch(kept: Entered, units: Standardizer) -> Data:
+    return standard_data(kept.X, kept.weight, units)
+
+
+def _held(mixture: Mixture, units: Standardizer, family: Covariance, dtype: Any) -> Mixture:
+    """A mixture [K, D, D] of the user's units as a stream holds it."""
+    log_weights, means, scales = to_standard(mixture, units)
+    if family.axis_aligned:
+        scales = np.diagonal(scales, axis1=1, axis2=2)
+    elif family.pooled:
+        scales = scales[:1]
+    return jax.tree.map(lambda leaf: np.array(leaf, dtype), Mixture(log_weights, means, scales))
+
+
+def _float64(stream: stepwise.Stream) -> stepwise.Stream:
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), stream)

@@ -20,6 +20,7 @@ from bayesgmm.core.mixture import LOG_2PI, Mixture
 from bayesgmm.core.partitions import prior_n_clusters
 from bayesgmm.estimators import priors
 from bayesgmm.estimators.base import Entered, MixtureEstimator, check_n_samples, print_progress
+from bayesgmm.estimators.batches import begun, visited
 from bayesgmm.estimators.checks import (
     check_components,
     check_number,
@@ -39,7 +40,6 @@ from bayesgmm.estimators.points import (
     n_shards,
     standard_shards,
 )
-from bayesgmm.estimators.streaming import begun, visited
 from bayesgmm.inference import drive, vb
 from bayesgmm.inference.drive import Run
 from bayesgmm.inference.moves import Search, room_for
@@ -312,7 +312,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         >>> model.n_components_, model.n_iter_
         (2, 10)
         """
-        return self._or_stay(self._partial_fit, X, sample_weight, batch)
+        return self._fit_or_stay(X, sample_weight, partial(self._partial_fit, batch=batch))
 
     def _partial_fit(self, X: Any, sample_weight: Any, batch: Hashable) -> None:
         if not isinstance(batch, Hashable):

@@ -245,6 +245,7 @@ def run(
     watch: Callable[[Progress], None] | None = None,
     move: Callable[[Progress, Callable], Progress] | None = None,
     most: int = SPAN,
+    call: Callable = _call,
 ) -> Run:
     """Iterate each of R states until the gain that remains is less than `tol`.
 
@@ -269,6 +270,8 @@ def run(
         be taken up again marked as running. What it adds to the history is kept.
     most : int, default SPAN
         Iterations a compiled call may take, at most SPAN.
+    call : callable, optional
+        What takes a progress through some iterations, where these are no sweep and `maximize`.
 
     Returns
     -------
@@ -281,20 +284,20 @@ def run(
     for form, limit in _forms(config.form, dtype):
         config = replace(config, form=form)
         limits = Limits(dtype.type(tol), np.int32(min(max_iter, 2**31 - 1)), dtype.type(limit))
-        call = partial(
-            _call, limits=limits, config=config, shards=shards, prior=prior, maximize=maximize
+        ahead = partial(
+            call, limits=limits, config=config, shards=shards, prior=prior, maximize=maximize
         )
         progress = progress._replace(
             status=np.where(progress.status == FAILED, np.int32(RUNNING), progress.status)
         )
         while np.any(active(progress, limits)):
-            progress = call(progress, most=most)
+            progress = ahead(progress, most=most)
             _keep(progress, history)
             if watch is not None:
                 watch(progress)
             if move is not None:
                 before = progress
-                progress = move(progress, partial(call, most=1))
+                progress = move(progress, partial(ahead, most=1))
                 if progress is not before:
                     _keep(progress, history)
         if not np.any(progress.status == FAILED):

@@ -12,8 +12,9 @@ import numpy as np
 from bayesgmm.core.arrays import Array, Data
 from bayesgmm.core.conjugate import Hyperparameters, mode, update
 from bayesgmm.core.covariance import Covariance
-from bayesgmm.core.forms import Form, kappa, reference
+from bayesgmm.core.forms import Form, exact_form, kappa, reference
 from bayesgmm.core.mixture import Mixture
+from bayesgmm.core.prior import prior_kernel
 from bayesgmm.core.sweep import Moments, gathered, located, soft
 from bayesgmm.inference import drive
 from bayesgmm.inference.loop import Progress
@@ -33,10 +34,13 @@ class EMConfig:
     ----------
     family : Covariance
     form : Form
+    informative : bool
+        Whether the prior's density is part of the objective; of the flat one it is 0.
     """
 
     family: Covariance
     form: Form
+    informative: bool = False
 
 
 class EMState(NamedTuple):
@@ -46,7 +50,8 @@ class EMState(NamedTuple):
     ----------
     mixture : Mixture
     objective : []
-        Mean log density of the points under the mixture that ENTERED the step.
+        Mean log density of the points under the mixture that ENTERED the step, and under a prior
+        its own log density (without constants) over the number of points.
     gain : []
         Of the objective in the last step.
     rest : []
@@ -91,8 +96,20 @@ def init(data: Data, start: Array, objective: Objective, config: EMConfig, K: in
 
 def first(means: Array, found: Moments, objective: Objective, config: EMConfig) -> Mixture:
     """The M-step from moments about `means` that no mixture made."""
-    posterior = update(objective.prior, found, means, config.family)
+    posterior = update(objective.prior, _held(found, config), means, config.family)
     return mode(posterior, config.family, objective.ridge)
+
+
+def _held(found: Moments, config: EMConfig) -> Moments:
+    """The moments; under a prior no component is absent for want of points.
+
+    Its parameters go on to have a density, and those of all take part in what the family shares: a
+    component that no point is left to stays, with next to no weight, where the prior would have it.
+    """
+    if not config.informative:
+        return found
+    least = 64 * float(jnp.finfo(found.counts.dtype).eps)  # one more on a Dirichlet's 1 is seen
+    return found._replace(counts=jnp.maximum(found.counts, least))
 
 
 def expect(mixture: Mixture, data: Data, config: EMConfig) -> Moments:
@@ -105,10 +122,18 @@ def renew(
 ) -> tuple[Mixture, Array, Array]:
     """The mode of the posterior given moments that `mixture` made; its objective; the condition."""
     about = reference(mixture, config.form)
-    posterior = update(objective.prior, found, about, config.family)
+    posterior = update(objective.prior, _held(found, config), about, config.family)
     new = mode(posterior, config.family, objective.ridge, mixture.scales)
     condition = jnp.maximum(kappa(mixture), kappa(new))
-    return new, found.evidence / found.counts.sum(), condition
+    return new, value_of(mixture, found, objective, config), condition
+
+
+def value_of(mixture: Mixture, found: Moments, objective: Objective, config: EMConfig) -> Array:
+    """The objective of the mixture that made these moments."""
+    value = found.evidence
+    if config.informative:
+        value = value + prior_kernel(mixture, objective.prior, config.family)
+    return value / found.counts.sum()
 
 
 def maximize(state: EMState, found: Moments, objective: Objective, config: EMConfig) -> EMState:
@@ -219,3 +244,32 @@ def run(
 def outcome(run: drive.Run) -> Mixture:
     """The mixtures that a run ends with, [R]."""
     return run.state.mixture
+
+
+def best(
+    mixtures: Mixture,
+    sound: np.ndarray,
+    shards: Sequence[Data],
+    config: EMConfig,
+    objective: Objective | None = None,
+) -> int | None:
+    """The mixture of largest likelihood among those that are sound [R]; None if there is none.
+
+    Of largest objective, where that is given.
+    """
+    if not sound.any():
+        return None
+    if len(sound) == 1:
+        return 0
+    found = drive.moments(mixtures, shards, exact_form(config.form.axis_aligned))
+    evidence = found.evidence
+    if objective is not None and config.informative:
+        evidence = evidence + kernels(mixtures, objective, config)
+    return int(np.nanargmax(np.where(sound, evidence / found.counts.sum(-1), -np.inf)))
+
+
+@partial(jax.jit, static_argnames=("config",))
+def kernels(mixtures: Mixture, objective: Objective, config: EMConfig) -> Array:
+    """Log densities of R mixtures under the prior, without constants, [R]."""
+    one = lambda mixture: prior_kernel(mixture, objective.prior, config.family)  # noqa: E731
+    return jax.vmap(one)(mixtures)

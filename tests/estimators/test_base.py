@@ -74,6 +74,10 @@ def test_parameters_are_stored_as_given():
         means_init=[[0.0], [1.0]],
         precisions_init=[[1.0], [1.0]],
         acceleration=None,
+        prior="data-scaled",
+        support_fraction=0.8,
+        learning_decay=0.9,
+        learning_offset=5.0,
         random_state=np.random.RandomState(0),
         warm_start=True,
         verbose=1,
@@ -94,7 +98,8 @@ def test_signature_is_that_of_scikit_learn_and_defaults_differ_where_the_guide_s
 
     theirs = sklearn.mixture.GaussianMixture().get_params()
     own = dict(tol=None, max_iter=1000, init_params="cells", acceleration="squarem")
-    assert GaussianMixture().get_params() == theirs | own
+    new = dict(prior=None, support_fraction=None, learning_decay=0.7, learning_offset=2.0)
+    assert GaussianMixture().get_params() == theirs | own | new
     assert GaussianMixture(3).n_components == 3
 
 
