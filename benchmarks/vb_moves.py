@@ -26,7 +26,8 @@ STARTS = (1, 10, 50)
 SEEDS = range(5)
 BLOBS = {3: 600, 8: 1600, 20: 4000}
 UNIT = "-unit"
-"""Ends the names of data whose covariance_prior is the identity; otherwise it is the default."""
+OF_THEIR_SIZE = {"covariance_prior": np.eye(2), "mean_precision_prior": 0.01}
+"""The prior of data whose names end so: of the blobs' own size, and far apart. Else the default."""
 
 REAL = ("faithful", "iris", "banknote", "thyroid")
 NAMES = [*(f"blobs{K}" for K in BLOBS), "blobs20-unit", *REAL, "overlap"]
@@ -74,7 +75,7 @@ def moved(X: np.ndarray, K: int, seed: int, **options: object) -> BayesianGaussi
 def rows(name: str) -> list[str]:
     """Lines of the table, one for each number of components to begin with."""
     X, classes = points(name)
-    given = {"covariance_prior": np.eye(2)} if name.endswith(UNIT) else {}
+    given = OF_THEIR_SIZE if name.endswith(UNIT) else {}
     ours = {}
     for K in STARTS:
         fit(moved(X, K, 0, **given), X, classes)  # compiles

@@ -22,7 +22,7 @@ from bayesgmm.inference.parts import (
 )
 from bayesgmm.inference.vb import VBConfig, VBPrior, VBState
 
-WAYS = 5
+WAYS = 8
 """Cuts from which the points of a component, or of two, are divided."""
 
 CLOSE = 32
@@ -31,7 +31,7 @@ CLOSE = 32
 DELETED = 2
 """Components that might be deleted: those whose points are explained best by the others."""
 
-MERGES, SPLITS, EXCHANGES, AGAIN = 4, 8, 8, 12
+MERGES, SPLITS, EXCHANGES, AGAIN = 4, 8, 8, 16
 """Proposals of each kind that are tried although they lose at once."""
 
 SPARSE = (0.05, 0.15)
