@@ -8,12 +8,21 @@ if TYPE_CHECKING:
     from bayesgmm import core, datasets, plots
     from bayesgmm.estimators.conjugate import ConjugatePrior
     from bayesgmm.estimators.em import GaussianMixture
+    from bayesgmm.estimators.variational import BayesianGaussianMixture
 
-__all__ = ["ConjugatePrior", "GaussianMixture", "core", "datasets", "plots"]
+__all__ = [
+    "BayesianGaussianMixture",
+    "ConjugatePrior",
+    "GaussianMixture",
+    "core",
+    "datasets",
+    "plots",
+]
 
 __version__ = version("bayesgmm")
 
 _HOMES = {
+    "BayesianGaussianMixture": "bayesgmm.estimators.variational",
     "ConjugatePrior": "bayesgmm.estimators.conjugate",
     "GaussianMixture": "bayesgmm.estimators.em",
 }

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bayesgmm.fitting import Fitted
+from bayesgmm.fitting import METHODS, Fitted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +37,7 @@ def _parameters(fitted: Fitted) -> dict[str, Any]:
     """What parameters.json holds; floats are written so that they are read back exactly."""
     model = fitted.model
     settings = model.get_params()
-    names = ("tol", "reg_covar", "max_iter", "n_init", "init_params", "prior")
+    method = METHODS[fitted.method]
     return {
         "version": version("bayesgmm"),
         "estimator": type(model).__name__,
@@ -49,12 +49,11 @@ def _parameters(fitted: Fitted) -> dict[str, Any]:
         "weights": model.weights_.tolist(),
         "means": model.means_.tolist(),
         "covariances": model.covariances_.tolist(),
-        "log_likelihood": model.score(fitted.X) * len(fitted.X),
-        "bic": model.bic(fitted.X),
+        **method.measures(model, fitted.X),
         "converged": model.converged_,
         "n_iter": model.n_iter_,
         "seed": model.random_state,
-        "settings": {name: settings[name] for name in names},
+        "settings": {name: settings[name] for name in method.settings},
         "tried": [trial._asdict() for trial in fitted.trials],
     }
 

@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 from bayesgmm.artifacts import write_artifacts
 from bayesgmm.datasets import DATASETS
-from bayesgmm.fitting import LARGEST_AUTO, Fitted, assignments, fit_mixture
+from bayesgmm.fitting import LARGEST_AUTO, METHODS, Fitted, assignments, fit_mixture
 from bayesgmm.io.tables import TableError, read_table, select_columns
 from bayesgmm.text import WIDTH, report
 
@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_fit(commands: Any) -> None:
     fit = commands.add_parser(
         "fit",
-        help="fit a mixture by maximum likelihood: clusters, probabilities, figures",
+        help="fit a mixture: clusters, probabilities, figures",
         description=dedent(_FIT_DESCRIPTION),
         epilog=_fit_epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -114,13 +114,14 @@ def _add_fit(commands: Any) -> None:
     add("data", metavar="DATA", help="a bundled data set, or the path of a CSV or Parquet file")
     add("--columns", type=_names, metavar="A,B,C", help=_COLUMNS_HELP)
     add = fit.add_argument_group("model").add_argument
+    add("--method", choices=tuple(METHODS), default="em", help=_METHOD_HELP)
     add("-k", "--components", type=_components, default="auto", metavar="K", help=_COMPONENTS_HELP)
     add("--covariance", default="full", metavar="FAMILY", help="see below (default %(default)s)")
     add("--prior", metavar="PRIOR", help="data-scaled: a fit that no few points can spoil")
     add = fit.add_argument_group("computation").add_argument
-    add("--start", default="cells", metavar="START", help="see below (default %(default)s)")
+    add("--start", metavar="START", help=f"see below (default {_default('init_params')})")
     for flag, kind, default, metavar, text in _NUMBERS:
-        text += "" if default is None else " (default %(default)s)"
+        text += "" if "default" in text else f" (default {_shown(flag, default)})"
         add(flag, type=kind, default=default, metavar=metavar, help=text)
     add = fit.add_argument_group("output").add_argument
     add("--output", type=Path, metavar="DIR", help="folder to write to (default bayesgmm-NAME)")
@@ -141,12 +142,18 @@ def _fit_epilog() -> str:
 _COLUMNS_HELP = """\
     the columns to use (default: all that are numbers, but constants and row numbers)"""
 
+_METHOD_HELP = """\
+    em (the default): maximum likelihood by expectation-maximization; vb: variational Bayes, a
+    Dirichlet-process mixture that finds its number of components"""
+
 _COMPONENTS_HELP = f"""\
-    number of components; auto (the default) takes the number of smallest BIC, of 1 to
-    {LARGEST_AUTO}, among fits without a cluster of D + 1 points or fewer for D features"""
+    number of components, with vb the most there may be; auto (the default) leaves it to vb, and
+    for em takes the number of smallest BIC, of 1 to {LARGEST_AUTO}, among fits without a cluster of
+    D + 1 points or fewer for D features"""
 
 _FIT_DESCRIPTION = """\
-    Fit a Gaussian mixture to the rows of a table by expectation-maximization.
+    Fit a Gaussian mixture to the rows of a table, by expectation-maximization or
+    by variational Bayes.
 
     Prints the clusters (size, mean and standard deviation of each feature), how
     sure the assignment of points to them is, and the points it is least sure of.
@@ -162,6 +169,8 @@ _FIT_EPILOG = """\
           the bundled Old Faithful data; BIC chooses the number of components
       bayesgmm fit flowers.csv --columns length,width -k 3 --output flowers-3
           three components for two columns of a file; writes to flowers-3/
+      bayesgmm fit faithful --method vb
+          variational Bayes finds the number of components, with its evidence
 
     bundled data sets:
       {datasets}
@@ -169,7 +178,8 @@ _FIT_EPILOG = """\
     covariance families (--covariance):
       {families}
       By name, or by mclust's three letters for volume, shape and orientation:
-      Equal, Variable or Identity. E and V are for one feature.
+      Equal, Variable or Identity. E and V are for one feature. With --method vb:
+      full, tied, diag and spherical, by these or by mclust's names.
 
     starts (--start):
       {starts}
@@ -235,15 +245,16 @@ def _names(text: str) -> list[str]:
 # A row an option: itself, its type, its default, and words for it.
 _NUMBERS = (
     ("--seed", _seed, 0, "SEED", "seed of the random starts"),
-    ("--n-init", _positive, 4, "N", "starts, of which the best is kept"),
+    ("--n-init", _positive, None, "N", "starts, of which the best is kept"),
     ("--max-iter", _positive, 1000, "N", "most iterations of a start"),
     (
         "--tol",
         float,
         None,
         "GAIN",
-        "stop at less than this gain in mean log density in an iteration (default: when the gains "
-        "to come are expected to add up to less than 0.0001 nats)",
+        "stop at less than this gain in an iteration: with em in mean log density (default: when "
+        "the gains to come are expected to add up to less than 0.0001 nats), with vb in nats "
+        "(default 0.001)",
     ),
     (
         "--ridge",
@@ -253,6 +264,17 @@ _NUMBERS = (
         "added to variances, as a share of each feature's variance (default 1e-06 without --prior)",
     ),
 )
+
+
+def _shown(flag: str, default: Any) -> str:
+    """What stands for an option that is not given: its default, or that of each method."""
+    if default is not None:
+        return str(default)
+    return _default(flag.removeprefix("--").replace("-", "_"))
+
+
+def _default(name: str) -> str:
+    return ", ".join(f"{row.defaults[name]} with {method}" for method, row in METHODS.items())
 
 
 # ---- what is said -------------------------------------------------------------------------------
@@ -325,11 +347,11 @@ def _fit(arguments: argparse.Namespace) -> None:
         raise CommandError(f"--output: {str(folder)!r} is a file, not a folder.")
     try:
         model, trials = fit_mixture(
-            X, arguments.components, _settings(arguments), note, arguments.quiet
+            arguments.method, X, arguments.components, _settings(arguments), note, arguments.quiet
         )
     except ValueError as error:
         raise CommandError(_spoken(str(error))) from error
-    fitted = Fitted(name, X, model, trials, assignments(model, X))
+    fitted = Fitted(name, X, model, trials, assignments(model, X), arguments.method)
     try:
         written = write_artifacts(fitted, folder, not arguments.no_figures, note)
     except OSError as error:
@@ -339,22 +361,23 @@ def _fit(arguments: argparse.Namespace) -> None:
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What the estimator is called with, besides the number of components."""
+    """What the estimator is called with, besides the number of components; None: as its method."""
     settings = {
         "covariance_type": arguments.covariance,
         "tol": arguments.tol,
         "max_iter": arguments.max_iter,
         "n_init": arguments.n_init,
         "init_params": arguments.start,
-        "prior": arguments.prior,
         "random_state": arguments.seed,
     }
+    if arguments.prior is not None and arguments.method != "em":
+        raise CommandError("--prior is of the fit by --method em; vb always has one.")
     if arguments.prior is None:
         ridge = _RIDGE if arguments.ridge is None else arguments.ridge
         return settings | {"reg_covar": ("relative", ridge)}
     if arguments.ridge is not None:
         raise CommandError("--ridge has no part beside --prior: leave one of them out.")
-    return settings
+    return settings | {"prior": arguments.prior}
 
 
 _RIDGE = 1e-6

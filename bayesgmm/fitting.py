@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["LARGEST_AUTO", "Fitted", "Trial", "assignments", "count", "fit_mixture"]
+__all__ = [
+    "LARGEST_AUTO",
+    "METHODS",
+    "Fitted",
+    "Method",
+    "Trial",
+    "assignments",
+    "count",
+    "fit_mixture",
+]
 
 LARGEST_AUTO = 6
 """The most components that are tried where their number is not given."""
@@ -39,9 +48,9 @@ class Fitted(NamedTuple):
     name : str
         Of the data.
     X : DataFrame [N, D]
-    model : GaussianMixture
+    model : GaussianMixture or BayesianGaussianMixture
     trials : list of Trial
-        Empty when the number of components was given.
+        Empty when the number of components was given, or found by one fit.
     assignments : DataFrame [N]
         label, probability_0, ..., uncertainty, entropy; its index names the rows.
     """
@@ -51,22 +60,89 @@ class Fitted(NamedTuple):
     model: Any
     trials: list[Trial]
     assignments: "pd.DataFrame"
+    method: str = "em"
+
+
+class Method(NamedTuple):
+    """A way to fit a mixture: one row of `METHODS`.
+
+    Attributes
+    ----------
+    words : str
+        As a sentence has it after "by".
+    defaults : dict
+        Settings that are this method's own unless they are given.
+    measures : callable
+        (model, X) -> the numbers by which the fit is judged, by the names of `MEASURES`.
+    settings : tuple of str
+        Those that parameters.json repeats.
+    fit : callable
+        (X, n_components or None, settings, note, quiet) -> the model and its trials.
+    """
+
+    words: str
+    defaults: dict[str, Any]
+    measures: Callable
+    settings: tuple[str, ...]
+    fit: Callable
+
+
+MEASURES = {
+    "log_likelihood": "log likelihood",
+    "bic": "BIC",
+    "elbo": "evidence lower bound",
+}
+"""What parameters.json calls a measure, and what a report does."""
 
 
 def fit_mixture(
+    method: str,
     X: "pd.DataFrame",
     n_components: int | None,
     settings: dict[str, Any],
     note: Callable,
     quiet: bool = False,
 ) -> tuple[Any, list[Trial]]:
-    """The fitted mixture, and the trials by which its number of components was chosen."""
+    """The fitted mixture, and the trials by which its number of components was chosen.
+
+    Settings that are None are the method's own.
+    """
+    row = METHODS[method]
+    own = {name: value for name, value in settings.items() if value is not None}
+    return row.fit(X, n_components, row.defaults | own, note, quiet)
+
+
+def _size(X: "pd.DataFrame") -> str:
+    return f"{count(len(X), 'row')}, {count(X.shape[1], 'feature')}"
+
+
+def _fit_vb(
+    X: "pd.DataFrame",
+    n_components: int | None,
+    settings: dict[str, Any],
+    note: Callable,
+    quiet: bool,
+) -> tuple[Any, list[Trial]]:
+    from bayesgmm.estimators.variational import BayesianGaussianMixture
+
+    most = "" if n_components is None else f" with at most {count(n_components, 'component')}"
+    note(f"fitting {_size(X)}{most}")
+    return BayesianGaussianMixture(n_components, **settings).fit(X), []
+
+
+def _fit_em(
+    X: "pd.DataFrame",
+    n_components: int | None,
+    settings: dict[str, Any],
+    note: Callable,
+    quiet: bool,
+) -> tuple[Any, list[Trial]]:
     from tqdm import tqdm
 
     from bayesgmm.estimators.em import GaussianMixture
 
     N, D = X.shape
-    size = f"{count(N, 'row')}, {count(D, 'feature')}"
+    size = _size(X)
     if n_components is not None:
         note(f"fitting {size}")
         return GaussianMixture(n_components, **settings).fit(X), []
@@ -114,6 +190,37 @@ def _verdict(model: Any, shape: tuple[int, int]) -> str:
     if model.n_components == 1 or FAMILIES[model.covariance_type].pooled or fewest > D + 1:
         return ""
     return f"out: a cluster of {fewest:.1f} points"
+
+
+def _of_em(model: Any, X: "pd.DataFrame") -> dict[str, float]:
+    return {"log_likelihood": model.score(X) * len(X), "bic": model.bic(X)}
+
+
+_SETTINGS = ("tol", "reg_covar", "max_iter", "n_init", "init_params")
+_PRIOR = (
+    "weight_concentration_prior_type",
+    "weight_concentration_prior",
+    "mean_precision_prior",
+    "degrees_of_freedom_prior",
+)
+
+METHODS = {
+    "em": Method(
+        "EM",
+        {"n_init": 4, "tol": None, "init_params": "cells"},
+        _of_em,
+        (*_SETTINGS, "prior"),
+        _fit_em,
+    ),
+    "vb": Method(
+        "variational Bayes",
+        {"n_init": 1, "tol": 1e-3, "init_params": "kmeans"},
+        lambda model, X: {"elbo": model.elbo_},
+        _SETTINGS + _PRIOR,
+        _fit_vb,
+    ),
+}
+"""What --method may be."""
 
 
 def assignments(model: Any, X: "pd.DataFrame") -> "pd.DataFrame":

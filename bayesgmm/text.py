@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from textwrap import fill
 
-from bayesgmm.fitting import Fitted, count
+from bayesgmm.fitting import MEASURES, METHODS, Fitted, count
 
 __all__ = ["DOUBTFUL", "LISTED", "WIDTH", "report"]
 
@@ -32,13 +32,15 @@ def _heading(fitted: Fitted) -> str:
     model, (N, D) = fitted.model, fitted.X.shape
     points = f"{count(N, 'point')}, {count(D, 'feature')}: {', '.join(fitted.X.columns)}"
     ended = "converged" if model.converged_ else "NOT converged"
+    method = METHODS[fitted.method]
+    measures = method.measures(model, fitted.X).items()
+    judged = ", ".join(f"{MEASURES[name]} {value:.3f}" for name, value in measures)
     return "\n".join(
         [
             fill(f"{fitted.name}: {points}", WIDTH, subsequent_indent="  "),
             f"Gaussian mixture of {count(model.n_components_, 'component')}, "
-            f"{model.covariance_type} covariance, fitted by EM",
-            f"log likelihood {model.score(fitted.X) * N:.3f}, BIC {model.bic(fitted.X):.3f}, "
-            f"{ended} in {count(model.n_iter_, 'iteration')}",
+            f"{model.covariance_type} covariance, fitted by {method.words}",
+            f"{judged}, {ended} in {count(model.n_iter_, 'iteration')}",
         ]
     )
 

@@ -26,7 +26,14 @@ from hypothesis import strategies as st
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-from bayesgmm import GaussianMixture, __version__, cli, datasets, fitting
+from bayesgmm import (
+    BayesianGaussianMixture,
+    GaussianMixture,
+    __version__,
+    cli,
+    datasets,
+    fitting,
+)
 from bayesgmm.cli import main
 from bayesgmm.core import FAMILIES
 from bayesgmm.text import LISTED, WIDTH, _rounded, _small, _transposed
@@ -94,6 +101,27 @@ def test_report_names_the_fit(iris):
     assert "Gaussian mixture of 3 components, full covariance, fitted by EM" in iris.out
     fitted = f"log likelihood {found['log_likelihood']:.3f}, BIC {found['bic']:.3f}, converged in "
     assert f"{fitted}{found['n_iter']} iterations" in iris.out
+
+
+def test_variational_bayes(tmp_path):
+    """It finds the number of components, says its bound, and writes its own numbers."""
+    found = run(tmp_path, "fit", "faithful", "--method", "vb", "--max-iter", "300")
+    model = BayesianGaussianMixture(reg_covar=("relative", 1e-6), max_iter=300, random_state=0).fit(
+        datasets.load_faithful()[0]
+    )
+    numbers = found.parameters()
+    assert found.status == 0 and numbers["estimator"] == "BayesianGaussianMixture"
+    assert numbers["elbo"] == model.elbo_ and "bic" not in numbers
+    assert numbers["means"] == model.means_.tolist() and numbers["n_components"] == 2
+    assert numbers["settings"]["weight_concentration_prior_type"] == "dirichlet_process"
+    assert (numbers["settings"]["n_init"], numbers["settings"]["tol"]) == (1, 1e-3)
+    assert "2 components, full covariance, fitted by variational Bayes\n" in found.out
+    assert f"evidence lower bound {model.elbo_:.3f}, converged in" in found.out
+    probabilities = found.assignments().filter(regex=r"^probability_\d+$").to_numpy()
+    np.testing.assert_array_equal(probabilities, model.predict_proba(datasets.load_faithful()[0]))
+    said = refused("fit", "faithful", "--method", "vb", "--covariance", "VEV")
+    assert "--covariance must be one of 'full'" in said
+    assert "'em', 'vb'" in refused("fit", "faithful", "--method", "gibbs")
 
 
 def test_report_fits_a_terminal(iris):
@@ -641,7 +669,7 @@ def test_examples_of_the_help_are_commands(capsys):
     """Each example names options that there are."""
     main(["fit", "--help"])
     examples = re.findall(r"^  bayesgmm (fit .*)$", capsys.readouterr().out, flags=re.M)
-    assert len(examples) == 2
+    assert len(examples) == 3
     for example in examples:
         assert cli._parser().parse_args(example.split()).run
 

@@ -117,7 +117,15 @@ def site(tmp_path_factory):
 
 
 def test_documentation_builds_without_a_warning(site):
-    for page in ("index", "guide", "design", "changelog", "theory/em", "reference/index"):
+    for page in (
+        "index",
+        "guide",
+        "design",
+        "changelog",
+        "theory/em",
+        "theory/vb",
+        "reference/index",
+    ):
         assert (site / f"{page}.html").is_file()
 
 

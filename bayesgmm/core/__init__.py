@@ -35,6 +35,7 @@ from bayesgmm.core.partitions import (
     n_components_prior,
     prior_n_clusters,
 )
+from bayesgmm.core.predictive import StudentMixture, log_predictive, predictive
 from bayesgmm.core.prior import log_prior
 from bayesgmm.core.sweep import Moments, hard, joint_of, log_likelihood, pad, soft
 from bayesgmm.core.weights import WEIGHT_PRIORS, Dirichlet, FiniteMixture, StickBreaking
@@ -54,6 +55,7 @@ __all__ = [
     "PitmanYor",
     "Standardizer",
     "StickBreaking",
+    "StudentMixture",
     "change_units",
     "choose_form",
     "conditional",
@@ -71,12 +73,14 @@ __all__ = [
     "log_evidence",
     "log_joint",
     "log_likelihood",
+    "log_predictive",
     "log_prior",
     "marginal",
     "mixture_moments",
     "mode",
     "n_components_prior",
     "pad",
+    "predictive",
     "prior_n_clusters",
     "reference",
     "responsibilities",

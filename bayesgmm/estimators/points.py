@@ -8,8 +8,10 @@ import jax
 import numpy as np
 
 from bayesgmm.core.arrays import Data, Standardizer, float_scope
+from bayesgmm.core.covariance import Covariance
 from bayesgmm.core.forms import exact_form
 from bayesgmm.core.mixture import Mixture
+from bayesgmm.core.predictive import StudentMixture, student_joint
 from bayesgmm.core.sweep import joint_of, padded_size
 from bayesgmm.inference.devices import WIDE, n_cores
 
@@ -132,20 +134,63 @@ def evaluate(
     -------
     tuple of ndarray [N, ...]
     """
-    dtype = X.dtype
-    units = Standardizer(np.zeros(X.shape[1]), np.ones(X.shape[1]))
     K = len(mixture.means)
-    mixture = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), mixture)
+    mixture = jax.tree.map(lambda leaf: np.asarray(leaf, X.dtype), mixture)
     mixture = with_room(mixture, capacity(K, len(X)))
+    return in_blocks(X, lambda data: np.asarray(_joint(data, mixture, axis_aligned))[:, :K], *read)
+
+
+def in_blocks(
+    X: np.ndarray, joint_of_rows: Callable, *read: Callable, most: int = ROWS
+) -> tuple[np.ndarray, ...]:
+    """What each of `read` makes of `joint_of_rows(Data)` [n, K], for at most so many rows at once.
+
+    Parameters
+    ----------
+    X : ndarray [N, D]
+    joint_of_rows : callable
+        From `Data`, padded, to a log joint.
+    *read : functions
+    most : int
+
+    Returns
+    -------
+    tuple of ndarray [N, ...]
+    """
+    units = Standardizer(np.zeros(X.shape[1]), np.ones(X.shape[1]))
     blocks = []
-    with float_scope(dtype):
-        for start in range(0, len(X), ROWS):
-            rows = X[start : start + ROWS]
-            data = standard_data(rows, None, units)
-            joint = np.asarray(_joint(data, mixture, axis_aligned))[: len(rows), :K]
+    with float_scope(X.dtype):
+        for start in range(0, len(X), most):
+            rows = X[start : start + most]
+            joint = np.asarray(joint_of_rows(standard_data(rows, None, units)))[: len(rows)]
             joint = np.where(np.isnan(joint), -np.inf, joint)  # distances beyond the floats
             blocks.append([make(joint) for make in read])
     return tuple(np.concatenate(parts) for parts in zip(*blocks, strict=True))
+
+
+@partial(jax.jit, static_argnames="family", compiler_options=WIDE)
+def _student(data: Data, mixture: StudentMixture, family: Covariance) -> jax.Array:
+    return student_joint(data.points.T, mixture, family)
+
+
+def evaluate_student(
+    X: np.ndarray, mixture: StudentMixture, family: Covariance, *read: Callable
+) -> tuple[np.ndarray, ...]:
+    """As `evaluate`, of a mixture of Student t distributions."""
+    K, D = mixture.means.shape
+    extra = capacity(K, len(X)) - K
+    shared = len(mixture.scales) == 1 < K
+    widths = StudentMixture(extra, extra, 0 if shared else extra, extra)
+    padded = [
+        np.concatenate([leaf, np.repeat(leaf[-1:], width, axis=0)])
+        for leaf, width in zip(mixture, widths, strict=True)
+    ]
+    padded[0][K:] = -np.inf
+    mixture = StudentMixture(*(leaf.astype(X.dtype) for leaf in padded))
+    most = max(1024, ROWS * 16 // (len(padded[0]) * D))  # [K, D, n] is kept of each block
+    return in_blocks(
+        X, lambda data: np.asarray(_student(data, mixture, family))[:, :K], *read, most=most
+    )
 
 
 def most_probable(joint: np.ndarray) -> np.ndarray:

@@ -111,8 +111,12 @@ def check_discount(value: Any, kind: str) -> float:
     return float(discount)
 
 
-def weight_prior(kind: str, concentration: Any, discount: float, K: int) -> tuple[Any, Any]:
+def weight_prior(
+    kind: str, concentration: Any, discount: float, K: int, room: int
+) -> tuple[Any, Any]:
     """Prior of the weights given their concentration, and of the concentration.
+
+    Of at most K components, of which `room` are held.
 
     To be called inside the float scope of the fit.
     """
@@ -122,7 +126,7 @@ def weight_prior(kind: str, concentration: Any, discount: float, K: int) -> tupl
         return weights, Fixed(1.0 / K)
     if isinstance(concentration, str | tuple):
         shape, rate = concentration[1:] if isinstance(concentration, tuple) else LEARNED
-        return weights, row.learn(weights, float(shape), float(rate), K)
+        return weights, row.learn(weights, float(shape), float(rate), room if row.sticks else K)
     return weights, Fixed(float(concentration))
 
 

@@ -57,6 +57,14 @@ class Run(NamedTuple):
     history: list
 
 
+def one_run(run: Run, r: int) -> Run:
+    """Fit r alone, with leading axis 1."""
+    only = slice(r, r + 1)
+    leaves = run.converged[only], run.failed[only], run.n_iter[only], run.objective[only]
+    state = jax.tree.map(lambda leaf: np.asarray(leaf)[only], run.state)
+    return Run(state, *leaves, run.history[only])
+
+
 # --- where it begins ------------------------------------------------------------------------------
 
 

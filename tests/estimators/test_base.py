@@ -14,14 +14,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from bayesgmm import GaussianMixture
+from bayesgmm import BayesianGaussianMixture, GaussianMixture
 
 TYPES = ("full", "tied", "diag", "spherical")
 
 NAMES = ["sepal length", "sepal width", "petal length", "petal width"]
 
 
-@parametrize_with_checks([GaussianMixture()])
+@parametrize_with_checks([GaussianMixture(), BayesianGaussianMixture()])
 def test_scikit_learn(estimator, check):
     check(estimator)
 
