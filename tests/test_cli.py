@@ -622,7 +622,11 @@ def test_interrupt_within_the_garbage_collector(monkeypatch, capsys):
 
     monkeypatch.setattr(GaussianMixture, "fit", interrupted)
     before = sys.unraisablehook
-    assert main(["fit", "faithful", "-k", "2", "--quiet"]) == 130
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in background jobs
+    try:
+        assert main(["fit", "faithful", "-k", "2", "--quiet"]) == 130
+    finally:
+        signal.signal(signal.SIGINT, handler)
     assert capsys.readouterr() == ("", "bayesgmm: interrupted\n")
     assert sys.unraisablehook is before
 

@@ -48,19 +48,23 @@ def race(states: Any, advance: Callable[..., Run], max_iter: int, total: float) 
         r = queue.pop(0)
         runs[r] = _joined(runs[r], advance(runs[r].state, max_iter - first, r, first))
         waiting.discard(r)
-        leader = best(_side_by_side(runs))
-        if not queue and leader in waiting:  # the others have not kept their promise
-            queue.append(leader)
+        if not queue:
+            objective = np.concatenate([run.objective for run in runs])
+            leader = _largest(objective, np.concatenate([run.failed for run in runs]))
+            queue += {leader} & waiting  # the others have not kept their promise
     return _side_by_side(runs)
 
 
 def best(run: Run) -> int | None:
     """The run of largest objective; None if every one has failed."""
-    sound = ~run.failed
-    objective = np.where(
-        np.isneginf(run.objective), np.finfo(run.objective.dtype).min, run.objective
-    )
-    return int(np.where(sound, objective, -np.inf).argmax()) if sound.any() else None
+    return _largest(run.objective, run.failed)
+
+
+def _largest(objective: np.ndarray, failed: np.ndarray) -> int | None:
+    if failed.all():
+        return None
+    least = np.finfo(objective.dtype).min  # of one that has taken no step, and beats one that fails
+    return int(np.where(failed, -np.inf, np.maximum(objective, least)).argmax())
 
 
 def _one(states: Any, r: int) -> Any:
