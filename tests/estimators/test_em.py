@@ -350,6 +350,25 @@ def test_of_several_restarts_the_best_is_kept():
     assert together.n_iter_ == len(together.lower_bounds_)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_of_many_points_a_sample_chooses_among_the_restarts(overlapping, monkeypatch, weighted):
+    X, _ = overlapping
+    weight = np.tile([1.0, 2.0], 100) if weighted else None
+    monkeypatch.setattr("bayesgmm.estimators.em.SCREENED", 150)
+    model = GaussianMixture(3, random_state=0).fit(X, sample_weight=weight)
+    traces, chosen = model.restart_lower_bounds_, model.best_restart_
+    assert len(traces) == 8 and model.converged_
+    close(model.lower_bounds_, traces[chosen])
+    assert model.n_iter_ == len(model.lower_bounds_)
+    close(model.lower_bound_, model.score(X, sample_weight=weight))
+    # all points were fitted, and to the end
+    on = GaussianMixture(3, weights_init=model.weights_, means_init=model.means_, tol=1e-12)
+    on.set_params(precisions_init=model.precisions_).fit(X, sample_weight=weight)
+    assert abs(on.lower_bound_ - model.lower_bound_) * 200 < 0.01
+    again = GaussianMixture(3, random_state=0).fit(X, sample_weight=weight)
+    assert_same(again, model, 1e-12)
+
+
 def test_a_restart_that_collapses_is_not_kept():
     X = np.random.default_rng(0).standard_normal((200, 4))
     X[194:] = 2.5  # some runs end with these six for themselves: no covariance, no bound
