@@ -155,7 +155,7 @@ def still_to_come(gain: Array, last: Array, value: Array, rate: Array | float = 
     Aitken's extrapolation of the objective (Boehning et al. 1994; McNicholas et al. 2010 for
     mixtures). Infinite while the gains grow; 0 where the gain is rounding error of `value`.
     """
-    noise = 16 * jnp.finfo(value.dtype).eps * jnp.maximum(1.0, jnp.abs(value))
+    noise = 128 * jnp.finfo(value.dtype).eps * jnp.maximum(1.0, jnp.abs(value))
     gain, last = jnp.abs(gain), jnp.abs(last)
     rate = jnp.maximum(jnp.where(last > 0, gain / last, 0.0), rate)
     rest = jnp.where(rate < 1, gain * rate / (1.0 - jnp.minimum(rate, 1.0 - 1e-6)), jnp.inf)
