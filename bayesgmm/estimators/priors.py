@@ -1,132 +1,14 @@
-"""Hyperparameters: what the user gave, what stands for None, and both in the core's units."""
+"""Hyperparameters of the components: what the user gave, checked, and in the core's units."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from bayesgmm.core.arrays import Standardizer
-from bayesgmm.core.concentration import (
-    Fixed,
-    GammaConcentration,
-    Sticks,
-    Symmetric,
-    learned_on_grid,
-)
 from bayesgmm.core.conjugate import NormalInverseWishart
-from bayesgmm.core.covariance import FAMILIES, Covariance
+from bayesgmm.core.covariance import Covariance
 from bayesgmm.estimators.base import Entered
-from bayesgmm.estimators.checks import check_number, check_shape, hint
-
-CONJUGATE = {
-    name: FAMILIES[name]
-    for name in ("full", "tied", "diag", "spherical", "VVV", "EEE", "VVI", "VII", "E", "V")
-}
-"""The covariance types of which a component's mean and covariance have a conjugate prior."""
-
-# --- weights --------------------------------------------------------------------------------------
-
-
-class WeightPrior(NamedTuple):
-    """One row of `WEIGHTS`.
-
-    Attributes
-    ----------
-    build : callable
-        (discount, K) -> the prior of the weights given their concentration.
-    learn : callable
-        (weights, shape, rate, K) -> the prior of a concentration that is learned.
-    sticks : bool
-        Whether the weights are those of sticks, of which more may follow.
-    """
-
-    build: Callable
-    learn: Callable
-    sticks: bool
-
-
-def _gamma(weights: Any, shape: float, rate: float, K: int) -> GammaConcentration:
-    return GammaConcentration(shape, rate)
-
-
-def _total(weights: Any, shape: float, rate: float, K: int) -> Any:
-    """The Gamma is of the sum over components, so that the cap does not matter much."""
-    return learned_on_grid(weights, shape, rate * K, K)
-
-
-WEIGHTS = {
-    "dirichlet_process": WeightPrior(lambda discount, K: Sticks(0.0), _gamma, True),
-    "pitman_yor": WeightPrior(lambda discount, K: Sticks(float(discount)), learned_on_grid, True),
-    "dirichlet_distribution": WeightPrior(lambda discount, K: Symmetric(K), _total, False),
-}
-"""Weight priors by scikit-learn's names, and Pitman-Yor."""
-
-DISCOUNT = 0.25
-"""`discount_prior=None`."""
-
-LEARNED = (1.0, 1.0)
-"""Shape and rate of `weight_concentration_prior="gamma"`."""
-
-
-def check_concentration(value: Any) -> None:
-    """`weight_concentration_prior`: None, a number above 0, "gamma" or ("gamma", shape, rate).
-
-    Raises
-    ------
-    ValueError
-        If it is none of these.
-    """
-    if value is None or (isinstance(value, str) and value == "gamma"):
-        return
-    if isinstance(value, tuple) and len(value) == 3 and value[0] == "gamma":
-        for i in (1, 2):
-            check_number(value[i], f"weight_concentration_prior[{i}]", low=0, strict=True)
-        return
-    if isinstance(value, str | tuple):
-        raise ValueError(
-            "weight_concentration_prior must be a number above 0, None (1 / n_components), "
-            f"'gamma' or ('gamma', shape, rate), got {value!r}.{hint(['gamma'], value)}"
-        )
-    check_number(value, "weight_concentration_prior", low=0, strict=True)
-
-
-def check_discount(value: Any, kind: str) -> float:
-    """The discount of a Pitman-Yor process, 0 for the other priors.
-
-    Raises
-    ------
-    ValueError
-        If it is not in [0, 1), or was given for another prior.
-    """
-    if kind != "pitman_yor":
-        if value is not None:
-            raise ValueError(
-                "discount_prior is for weight_concentration_prior_type='pitman_yor', got "
-                f"discount_prior={value!r} with {kind!r}. Leave it out."
-            )
-        return 0.0
-    discount = check_number(DISCOUNT if value is None else value, "discount_prior", low=0)
-    if discount >= 1:
-        raise ValueError(f"discount_prior must be less than 1, got {discount}.")
-    return float(discount)
-
-
-def weight_prior(kind: str, concentration: Any, discount: float, K: int) -> tuple[Any, Any]:
-    """Prior of the weights given their concentration, and of the concentration.
-
-    To be called inside the float scope of the fit.
-    """
-    row = WEIGHTS[kind]
-    weights = row.build(discount, K)
-    if concentration is None:
-        return weights, Fixed(1.0 / K)
-    if isinstance(concentration, str | tuple):
-        shape, rate = concentration[1:] if isinstance(concentration, tuple) else LEARNED
-        return weights, row.learn(weights, float(shape), float(rate), K)
-    return weights, Fixed(float(concentration))
-
-
-# --- components -----------------------------------------------------------------------------------
+from bayesgmm.estimators.checks import check_number, check_shape
 
 
 class ComponentPrior(NamedTuple):
@@ -147,83 +29,59 @@ class ComponentPrior(NamedTuple):
 
 
 def component_prior(
-    kept: Entered,
-    units: Standardizer,
+    D: int,
     family: Covariance,
-    K: int,
     *,
     mean: Any,
     mean_precision: Any,
     dof: Any,
     scale: Any,
 ) -> ComponentPrior:
-    """The prior that was asked for; None is scikit-learn's value.
+    """The prior with these numbers; a scale that is a function is found by it, and not checked.
 
     Raises
     ------
     ValueError
         If a number, a shape or a matrix is not as it must be.
     """
-    D = kept.X.shape[1]
     least = 0 if family.axis_aligned else D - 1
-    dof = float(D if dof is None else check_number(dof, "degrees_of_freedom_prior"))
+    dof = float(check_number(dof, "degrees_of_freedom_prior"))
     if dof <= least:
         raise ValueError(
             "The parameter 'degrees_of_freedom_prior' should be greater than "
             f"{least}, but got {dof:.3f}."
         )
-    if mean_precision is not None:
-        check_number(mean_precision, "mean_precision_prior", low=0, strict=True)
-    if mean is not None:
-        mean = check_shape(np.asarray(mean, np.float64), (D,), "means")
-    if scale is None or isinstance(scale, str):
-        scale = _empirical(kept, units, family, K, scale)
-    else:
-        scale = _given_scale(scale, family, D)
-    return ComponentPrior(
-        units.centre if mean is None else mean,
-        float(1.0 if mean_precision is None else mean_precision),
-        dof,
-        scale,
-    )
+    check_number(mean_precision, "mean_precision_prior", low=0, strict=True)
+    mean = check_shape(np.asarray(mean, np.float64), (D,), "mean_prior")
+    scale = scale() if callable(scale) else _given_scale(scale, family, D)
+    return ComponentPrior(mean, float(mean_precision), dof, np.atleast_1d(scale))
 
 
-def _empirical(
-    kept: Entered, units: Standardizer, family: Covariance, K: int, name: str | None
-) -> np.ndarray:
-    """Covariance of the points in the family's form, divided by K^(2/D) if "data-scaled"."""
-    if name not in (None, "data-scaled"):
-        raise ValueError(
-            "covariance_prior must be None, 'data-scaled' or an array, got "
-            f"{name!r}.{hint(['data-scaled'], name)}"
-        )
+def covariance_of(kept: Entered, units: Standardizer, what: str) -> np.ndarray:
+    """Covariance of points in standardised units, [D, D]; `what` takes it, as a message says.
+
+    Raises
+    ------
+    ValueError
+        If the weights do not sum to more than one point.
+    """
     if kept.total <= 1:
         raise ValueError(
-            "covariance_prior=None is the covariance of the points, for which sample_weight must "
-            f"sum to more than 1: a row of weight 2 counts as two. It sums to {kept.total:g}. "
-            "Give covariance_prior, or weights that are counts."
+            f"{what} the covariance of the points, for which sample_weight must sum to more than "
+            f"1: a row of weight 2 counts as two. It sums to {kept.total:g}. Give "
+            "covariance_prior, or weights that are counts."
         )
     standard = (kept.X - units.centre) / units.scale  # float64
     weighted = standard if kept.weight is None else standard * kept.weight[:, None]
-    D = standard.shape[1]
-    if family.axis_aligned:
-        matrix = np.diag(np.einsum("ni,ni->i", weighted, standard)) / (kept.total - 1)
-    else:
-        matrix = weighted.T @ standard / (kept.total - 1)
-    if family.isotropic:
-        matrix = np.trace(matrix) / D * np.eye(D)
-    eps = np.finfo(kept.X.dtype).eps
+    return weighted.T @ standard / (kept.total - 1)
+
+
+def lifted(matrix: np.ndarray, dtype: Any) -> np.ndarray:
+    """A covariance in standardised units, a trifle added to its diagonal where it is singular."""
+    eps, D = np.finfo(dtype).eps, len(matrix)
     if np.linalg.eigvalsh(matrix)[0] < D * eps**0.75:  # a column that is constant, or repeated
-        matrix = matrix + eps**0.375 * np.eye(D)
-    matrix = matrix * np.outer(units.scale, units.scale)
-    matrix = matrix if name is None else matrix / K ** (2 / D)
-    return _form(matrix, family)
-
-
-def _form(matrix: np.ndarray, family: Covariance) -> np.ndarray:
-    if family.isotropic:
-        return np.diag(matrix)[:1]
-    return np.diag(matrix) if family.axis_aligned else matrix
+        return matrix + eps**0.375 * np.eye(D)
+    return matrix
 
 
 def _given_scale(scale: Any, family: Covariance, D: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from bayesgmm.inference.drive import Run
 
 TRIAL = 10
-"""Passes of every start before the worse half is dropped."""
+"""Passes of every start before some are dropped."""
 
 HOPE = 20.0
 """Nats to come that a start is credited with at most: a forecast from ten passes is not better."""
