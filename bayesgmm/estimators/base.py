@@ -28,6 +28,7 @@ from bayesgmm.estimators.points import (
     doubt,
     entropy,
     evaluate,
+    in_float64,
     logsumexp,
     most_probable,
     proba,
@@ -361,7 +362,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         """
         index = self._features(features)
         with float_scope("float64"):
-            found = jax.tree.map(np.asarray, marginal(_float64(self.mixture_), index))
+            found = jax.tree.map(np.asarray, marginal(in_float64(self.mixture_), index))
         return self._sub_mixture(found, index)
 
     def conditional(self, known: Mapping[int | str, float]) -> Any:
@@ -397,7 +398,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
             raise ValueError(f"known must leave a feature out, got values for all {D}.")
         values = np.array([check_number(v, f"known[{k!r}]") for k, v in known.items()], float)
         with float_scope("float64"):
-            found = conditional(_float64(self.mixture_), index, values)
+            found = conditional(in_float64(self.mixture_), index, values)
             found = jax.tree.map(np.asarray, found)
         return self._sub_mixture(found, [j for j in range(D) if j not in index])
 
@@ -459,10 +460,6 @@ def _position(feature: Any, names: list, D: int, argument: str) -> int:
     if isinstance(feature, int | np.integer) and -D <= feature < D:
         return int(feature) % D
     raise ValueError(f"{argument} must be positions from 0 to {D - 1} or names, got {feature!r}.")
-
-
-def _float64(mixture: Mixture) -> Mixture:
-    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), mixture)
 
 
 def print_progress(

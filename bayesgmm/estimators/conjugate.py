@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,17 @@ from bayesgmm.core.covariance import Covariance
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.prior import log_prior, prior_kernel
 from bayesgmm.estimators.base import Entered
-from bayesgmm.estimators.checks import check_shape, hint
-from bayesgmm.estimators.points import to_standard
-from bayesgmm.estimators.priors import ComponentPrior, change_units, component_prior, packed, spread
+from bayesgmm.estimators.checks import hint
+from bayesgmm.estimators.points import in_float64, in_form, to_standard
+from bayesgmm.estimators.priors import (
+    ComponentPrior,
+    change_units,
+    component_prior,
+    covariance_of,
+    lifted,
+    packed,
+    spread,
+)
 
 SHRINKAGE = 0.01
 """Points that the prior mean counts for, in the data-scaled prior."""
@@ -120,28 +129,15 @@ def resolved(
         given.covariance_prior,
     )
     D = len(units.scale)
-    if mean is not None:
-        mean = check_shape(np.asarray(mean, np.float64), (D,), "mean_prior")
     own = component_prior(
-        kept,
-        units,
+        D,
         family,
-        K,
         mean=units.centre if mean is None else mean,
         mean_precision=SHRINKAGE if precision is None else precision,
         dof=D + 2.0 if dof is None else dof,
-        scale=_unit(family, D) if scale is None else scale,
+        scale=partial(_shared_out, kept, units, family, K, robust) if scale is None else scale,
     )
-    if scale is None:
-        scale = _shared_out(kept, units, family, K, robust)
-    else:
-        scale = packed(own.scale, family)
-    return ConjugatePrior(own.mean, own.mean_precision, own.dof, scale)
-
-
-def _unit(family: Covariance, D: int) -> Any:
-    """A scale that passes every check, in the place of one that needs none."""
-    return 1.0 if family.isotropic else np.ones(D) if family.axis_aligned else np.eye(D)
+    return ConjugatePrior(own.mean, own.mean_precision, own.dof, packed(own.scale, family))
 
 
 def _shared_out(
@@ -153,28 +149,12 @@ def _shared_out(
     directions the others get a trifle of the mean variance, without which there is no density.
     """
     D, size = len(units.scale), units.scale
-    matrix = np.eye(D) if robust else _covariance(kept, units)
+    matrix = np.eye(D) if robust else covariance_of(kept, units, "the data-scaled prior takes")
     if family.axis_aligned:
         variance = np.full(D, np.mean(np.diag(matrix) * size**2))
         variance = np.where(variance > 0, variance, np.mean(size**2)) / K ** (2 / D)
-        return variance[0] if family.isotropic else variance
-    eps = np.finfo(kept.X.dtype).eps
-    if np.linalg.eigvalsh(matrix)[0] < D * eps**0.75:  # a column that is constant, or repeated
-        matrix = matrix + eps**0.375 * np.eye(D)
-    return matrix * np.outer(size, size) / K ** (2 / D)
-
-
-def _covariance(kept: Entered, units: Standardizer) -> np.ndarray:
-    """In standardised units, [D, D]."""
-    if kept.total <= 1:
-        raise ValueError(
-            "the data-scaled prior takes the covariance of the points, for which sample_weight "
-            f"must sum to more than 1: a row of weight 2 counts as two. It sums to {kept.total:g}. "
-            "Give covariance_prior, or weights that are counts."
-        )
-    standard = (kept.X - units.centre) / units.scale  # float64
-    weighted = standard if kept.weight is None else standard * kept.weight[:, None]
-    return weighted.T @ standard / (kept.total - 1)
+        return variance[:1] if family.isotropic else variance
+    return lifted(matrix, kept.X.dtype) * np.outer(size, size) / K ** (2 / D)
 
 
 def hyperparameters(
@@ -231,15 +211,7 @@ def _density(
     units: Standardizer,
     family: Covariance,
 ) -> float:
-    mixture = to_standard(_float64(mixture), units)
-    if family.axis_aligned:
-        mixture = mixture._replace(scales=np.diagonal(mixture.scales, axis1=1, axis2=2))
-    elif family.pooled:
-        mixture = mixture._replace(scales=mixture.scales[:1])
+    mixture = in_form(to_standard(in_float64(mixture), units), family)
     with float_scope("float64"):
         whole = hyperparameters(prior, units, family, len(mixture.means), np.float64)
         return float(function(mixture, whole, family))
-
-
-def _float64(mixture: Mixture) -> Mixture:
-    return Mixture(*(np.asarray(leaf, np.float64) for leaf in mixture))

@@ -29,11 +29,12 @@ from bayesgmm.estimators.checks import (
 from bayesgmm.estimators.points import (
     FEW,
     capacity,
-    doubt,
+    in_form,
     logsumexp,
     most_probable,
     n_shards,
     standard_shards,
+    sureness,
     to_standard,
     weighted_mean,
     with_room,
@@ -393,8 +394,7 @@ class GaussianMixture(MixtureEstimator):
 
     def _n_starts(self) -> int:
         """How many mixtures to begin with."""
-        given = (self.weights_init, self.means_init, self.precisions_init)
-        if not isinstance(self.init_params, str) or all(part is not None for part in given):
+        if not isinstance(self.init_params, str) or all(self._parts_given()):
             return 1
         # none can be dropped in fewer passes than a trial takes
         return self.n_init * (CANDIDATES.get(self.init_params, 1) if self.max_iter >= TRIAL else 1)
@@ -457,9 +457,8 @@ class GaussianMixture(MixtureEstimator):
         task = self._task(kept, units, family)
         mixtures, engine = start(kept, *task), ACCELERATIONS[self.acceleration]
         problem = trimming.Problem(
-            kept, units, self.n_components, task.placed, task.objective, task.config,
-            self.support_fraction, engine,
-        )  # fmt: skip
+            kept, units, self.n_components, task.placed, task.objective, task.config, engine
+        )
         if not (resume or self._is_given()) and self.max_iter > 0:
             random_state = check_random_state(self.random_state)
             mixtures = trimming.with_subsets(mixtures, problem, random_state)
@@ -508,7 +507,8 @@ class GaussianMixture(MixtureEstimator):
         else:
             prior = conjugate.hyperparameters(self.prior_, units, family, K, dtype)
             ridge = np.zeros(D, dtype)
-        return em.Objective(prior, ridge, np.bool_(self.tol is None))
+        share = 1.0 if self.support_fraction is None else self.support_fraction
+        return em.Objective(prior, ridge, np.bool_(self.tol is None), share)
 
     def _prior_height(self, units: Standardizer) -> tuple[float, float]:
         """Log density of the fitted parameters under the prior, and what the objective lacks of it.
@@ -532,8 +532,12 @@ class GaussianMixture(MixtureEstimator):
 
     def _is_given(self) -> bool:
         """Whether some of the start was given, so that there is to be no other."""
-        given = (self.weights_init, self.means_init, self.precisions_init)
-        return any(part is not None for part in given) or not isinstance(self.init_params, str)
+        return any(self._parts_given()) or not isinstance(self.init_params, str)
+
+    def _parts_given(self) -> list[bool]:
+        """Whether weights, means and precisions of the start were given."""
+        parts = (self.weights_init, self.means_init, self.precisions_init)
+        return [part is not None for part in parts]
 
     # --- where it begins
 
@@ -548,8 +552,7 @@ class GaussianMixture(MixtureEstimator):
         config: em.EMConfig,
     ) -> Mixture:
         """Mixtures [R, ...] to begin with: from a start, and from what the user gave of it."""
-        parts = (self.weights_init, self.means_init, self.precisions_init)
-        given = [part is not None for part in parts]
+        given = self._parts_given()
         own = self._given(units, config.family, kept) if any(given) else None
         if all(given):
             return own
@@ -722,9 +725,8 @@ class GaussianMixture(MixtureEstimator):
         ----------
         Schwarz (1978), *Annals of Statistics* 6, 461-464.
         """
-        total = self._total(X, sample_weight)
-        penalty = self._n_parameters() * np.log(total)
-        return float(-2 * total * self.score(X, sample_weight=sample_weight) + penalty)
+        total, log_likelihood = self._sums(X, sample_weight, logsumexp)
+        return float(-2 * log_likelihood + self._n_parameters() * np.log(total))
 
     def aic(self, X: Any, sample_weight: Any = None) -> float:
         """Akaike information criterion, -2 log likelihood + 2 (number of parameters).
@@ -739,9 +741,8 @@ class GaussianMixture(MixtureEstimator):
         float
             Lower is better. The likelihood is that of the fitted parameters, as in `bic`.
         """
-        total = self._total(X, sample_weight)
-        score = self.score(X, sample_weight=sample_weight)
-        return float(-2 * total * score + 2 * self._n_parameters())
+        _, log_likelihood = self._sums(X, sample_weight, logsumexp)
+        return float(-2 * log_likelihood + 2 * self._n_parameters())
 
     def icl(self, X: Any, sample_weight: Any = None) -> float:
         """Integrated completed likelihood, by its BIC: `bic` and a penalty for unsure assignments.
@@ -762,16 +763,16 @@ class GaussianMixture(MixtureEstimator):
         Biernacki, Celeux and Govaert (2000), *IEEE Transactions on Pattern Analysis and Machine
         Intelligence* 22, 719-725.
         """
-        check_is_fitted(self)
-        entered = self._enter(X, sample_weight, reset=False)
-        sure = np.log1p(-self._read(entered.X, doubt)[0])
-        weight = 1.0 if entered.weight is None else entered.weight
-        return self.bic(X, sample_weight) - 2 * float((weight * sure).sum())
+        total, log_likelihood, sure = self._sums(X, sample_weight, logsumexp, sureness)
+        return float(-2 * (log_likelihood + sure) + self._n_parameters() * np.log(total))
 
-    def _total(self, X: Any, sample_weight: Any) -> float:
+    def _sums(self, X: Any, sample_weight: Any, *read: Callable) -> tuple[float, ...]:
+        """Number of points, and sums over them of what each of `read` makes of the log joint."""
         check_is_fitted(self)
         entered = self._enter(X, sample_weight, reset=False)
-        return float(len(entered.X) if entered.weight is None else entered.weight.sum())
+        found = self._read(entered.X, *read)
+        means = (weighted_mean(values, entered.weight) for values in found)
+        return entered.total, *(entered.total * mean for mean in means)
 
     @classmethod
     def from_parameters(
@@ -848,11 +849,5 @@ SINGULAR = (
 
 def stored(mixture: Mixture, family: Covariance, X: np.ndarray, room: int) -> Mixture:
     """A mixture [K, D, D] as a fit of X by this family holds it, with a leading axis of one run."""
-    mixture = with_room(mixture, room)
-    scales = mixture.scales
-    if family.axis_aligned:
-        scales = np.diagonal(scales, axis1=1, axis2=2)
-    elif family.pooled:
-        scales = scales[:1]
-    leaves = mixture._replace(scales=scales)
+    leaves = in_form(with_room(mixture, room), family)
     return Mixture(*(np.array(leaf, X.dtype)[None] for leaf in leaves))

@@ -92,6 +92,18 @@ MOST_THREADS = 8
 """Beyond these the sweeps of one machine wait for its memory."""
 
 
+def in_form(mixture: Mixture, family: Covariance) -> Mixture:
+    """A mixture [K, D, D] with the scales that a fit holds: [K, D] along the axes, one pooled."""
+    if family.axis_aligned:
+        return mixture._replace(scales=np.diagonal(mixture.scales, axis1=1, axis2=2))
+    return mixture._replace(scales=mixture.scales[:1]) if family.pooled else mixture
+
+
+def in_float64(tree: Any) -> Any:
+    """The same named tuple, of float64 NumPy arrays."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree)
+
+
 def to_standard(mixture: Mixture, units: Standardizer) -> Mixture:
     """A mixture [K, D, D] of the user's units in the core's."""
     means = (mixture.means - units.centre) / units.scale
@@ -224,6 +236,11 @@ def doubt(joint: np.ndarray) -> np.ndarray:
     others = proba(joint)
     others[np.arange(len(others)), others.argmax(axis=1)] = 0.0
     return others.sum(axis=1)
+
+
+def sureness(joint: np.ndarray) -> np.ndarray:
+    """Log of the largest probability, [N]."""
+    return np.log1p(-doubt(joint))
 
 
 def entropy(joint: np.ndarray) -> np.ndarray:

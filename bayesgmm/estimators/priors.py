@@ -1,4 +1,4 @@
-"""Hyperparameters: what the user gave, what stands for None, and both in the core's units."""
+"""Hyperparameters of the components: what the user gave, checked, and in the core's units."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -151,48 +151,54 @@ class ComponentPrior(NamedTuple):
 
 
 def component_prior(
-    kept: Entered,
-    units: Standardizer,
+    D: int,
     family: Covariance,
-    K: int,
     *,
     mean: Any,
     mean_precision: Any,
     dof: Any,
     scale: Any,
 ) -> ComponentPrior:
-    """The prior that was asked for; None is scikit-learn's value.
+    """The prior with these numbers; a scale that is a function is found by it, and not checked.
 
     Raises
     ------
     ValueError
         If a number, a shape or a matrix is not as it must be.
     """
-    D = kept.X.shape[1]
     least = 0 if family.axis_aligned else D - 1
-    dof = float(D if dof is None else check_number(dof, "degrees_of_freedom_prior"))
+    dof = float(check_number(dof, "degrees_of_freedom_prior"))
     if dof <= least:
         raise ValueError(
             "The parameter 'degrees_of_freedom_prior' should be greater than "
             f"{least}, but got {dof:.3f}."
         )
-    if mean_precision is not None:
-        check_number(mean_precision, "mean_precision_prior", low=0, strict=True)
-    if mean is not None:
-        mean = check_shape(np.asarray(mean, np.float64), (D,), "means")
-    if scale is None or isinstance(scale, str):
-        scale = _empirical(kept, units, family, K, scale)
-    else:
-        scale = _given_scale(scale, family, D)
-    return ComponentPrior(
-        units.centre if mean is None else mean,
-        float(1.0 if mean_precision is None else mean_precision),
-        dof,
-        scale,
-    )
+    check_number(mean_precision, "mean_precision_prior", low=0, strict=True)
+    mean = check_shape(np.asarray(mean, np.float64), (D,), "mean_prior")
+    scale = scale() if callable(scale) else _given_scale(scale, family, D)
+    return ComponentPrior(mean, float(mean_precision), dof, np.atleast_1d(scale))
 
 
-def _empirical(
+def covariance_of(kept: Entered, units: Standardizer, what: str) -> np.ndarray:
+    """Covariance of points in standardised units, [D, D]; `what` takes it, as a message says.
+
+    Raises
+    ------
+    ValueError
+        If the weights do not sum to more than one point.
+    """
+    if kept.total <= 1:
+        raise ValueError(
+            f"{what} the covariance of the points, for which sample_weight must sum to more than "
+            f"1: a row of weight 2 counts as two. It sums to {kept.total:g}. Give "
+            "covariance_prior, or weights that are counts."
+        )
+    standard = (kept.X - units.centre) / units.scale  # float64
+    weighted = standard if kept.weight is None else standard * kept.weight[:, None]
+    return weighted.T @ standard / (kept.total - 1)
+
+
+def empirical(
     kept: Entered, units: Standardizer, family: Covariance, K: int, name: str | None
 ) -> np.ndarray:
     """Covariance of the points in the family's form, divided by K^(2/D) if "data-scaled"."""
@@ -201,33 +207,27 @@ def _empirical(
             "covariance_prior must be None, 'data-scaled' or an array, got "
             f"{name!r}.{hint(['data-scaled'], name)}"
         )
-    if kept.total <= 1:
-        raise ValueError(
-            "covariance_prior=None is the covariance of the points, for which sample_weight must "
-            f"sum to more than 1: a row of weight 2 counts as two. It sums to {kept.total:g}. "
-            "Give covariance_prior, or weights that are counts."
-        )
-    standard = (kept.X - units.centre) / units.scale  # float64
-    weighted = standard if kept.weight is None else standard * kept.weight[:, None]
-    D = standard.shape[1]
+    matrix, D = covariance_of(kept, units, "covariance_prior=None is"), len(units.scale)
     if family.axis_aligned:
-        matrix = np.diag(np.einsum("ni,ni->i", weighted, standard)) / (kept.total - 1)
-    else:
-        matrix = weighted.T @ standard / (kept.total - 1)
+        matrix = np.diag(np.diag(matrix))
     if family.isotropic:
         matrix = np.trace(matrix) / D * np.eye(D)
-    eps = np.finfo(kept.X.dtype).eps
-    if np.linalg.eigvalsh(matrix)[0] < D * eps**0.75:  # a column that is constant, or repeated
-        matrix = matrix + eps**0.375 * np.eye(D)
-    matrix = matrix * np.outer(units.scale, units.scale)
-    matrix = matrix if name is None else matrix / K ** (2 / D)
-    return _form(matrix, family)
+    matrix = lifted(matrix, kept.X.dtype) * np.outer(units.scale, units.scale)
+    return _form(matrix if name is None else matrix / K ** (2 / D), family)
 
 
 def _form(matrix: np.ndarray, family: Covariance) -> np.ndarray:
     if family.isotropic:
         return np.diag(matrix)[:1]
     return np.diag(matrix) if family.axis_aligned else matrix
+
+
+def lifted(matrix: np.ndarray, dtype: Any) -> np.ndarray:
+    """A covariance in standardised units, a trifle added to its diagonal where it is singular."""
+    eps, D = np.finfo(dtype).eps, len(matrix)
+    if np.linalg.eigvalsh(matrix)[0] < D * eps**0.75:  # a column that is constant, or repeated
+        return matrix + eps**0.375 * np.eye(D)
+    return matrix
 
 
 def _given_scale(scale: Any, family: Covariance, D: int) -> np.ndarray:

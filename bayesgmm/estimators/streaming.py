@@ -11,7 +11,7 @@ from bayesgmm.core.forms import exact_form
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.estimators.base import Entered
 from bayesgmm.estimators.checks import check_number
-from bayesgmm.estimators.points import standard_data, to_standard
+from bayesgmm.estimators.points import in_float64, in_form, standard_data, to_standard
 from bayesgmm.inference import em, stepwise
 
 
@@ -73,7 +73,7 @@ def began(mixture: Mixture, kept: Entered, family: Covariance, trace: list) -> S
     data = _batch(kept, units)
     with float_scope(kept.X.dtype):
         stream = stepwise.begin(_held(mixture, units, family, kept.X.dtype), data)
-        stream = _float64(stream)
+        stream = in_float64(stream)
     return Streamed(stream, units, 1, kept.total, trace)
 
 
@@ -82,7 +82,7 @@ def resumed(mixture: Mixture, ridge: Any, family: Covariance, total: float) -> S
     units = units_of(mixture, family.scaling)
     with float_scope("float64"):
         held = _held(mixture, units, family, np.float64)
-        stream = _float64(stepwise.resumed(held, ridge(units, np.float64)))
+        stream = in_float64(stepwise.resumed(held, ridge(units, np.float64)))
     return Streamed(stream, units, 1, total, [])
 
 
@@ -108,7 +108,7 @@ def follow(
     if not found.sound:
         return None
     trace = [*trace, float(found.objective) - units.log_volume]
-    return Streamed(_float64(found.stream), units, n_batches + 1, total, trace)
+    return Streamed(in_float64(found.stream), units, n_batches + 1, total, trace)
 
 
 def _batch(kept: Entered, units: Standardizer) -> Data:
@@ -117,13 +117,5 @@ def _batch(kept: Entered, units: Standardizer) -> Data:
 
 def _held(mixture: Mixture, units: Standardizer, family: Covariance, dtype: Any) -> Mixture:
     """A mixture [K, D, D] of the user's units as a stream holds it."""
-    log_weights, means, scales = to_standard(mixture, units)
-    if family.axis_aligned:
-        scales = np.diagonal(scales, axis1=1, axis2=2)
-    elif family.pooled:
-        scales = scales[:1]
-    return jax.tree.map(lambda leaf: np.array(leaf, dtype), Mixture(log_weights, means, scales))
-
-
-def _float64(stream: stepwise.Stream) -> stepwise.Stream:
-    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), stream)
+    held = in_form(to_standard(mixture, units), family)
+    return jax.tree.map(lambda leaf: np.array(leaf, dtype), held)

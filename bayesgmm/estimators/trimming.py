@@ -10,7 +10,7 @@ from bayesgmm.core.arrays import Data, Standardizer
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.estimators.base import Entered
 from bayesgmm.estimators.checks import check_number
-from bayesgmm.estimators.points import FEW, standard_data, with_room
+from bayesgmm.estimators.points import FEW, standard_shards, with_room
 from bayesgmm.inference import em, trimmed
 from bayesgmm.inference.drive import Run
 from bayesgmm.inference.subsets import subset_mixture, subset_size
@@ -56,8 +56,8 @@ class Problem(NamedTuple):
     n_components : int
     shards : list of Data
     objective : em.Objective
+        With the share of the weight that is kept.
     config : em.EMConfig
-    share : float
     engine : module
         `em` or `squarem`: its `begin`, `maximize` and `outcome`.
     """
@@ -68,13 +68,7 @@ class Problem(NamedTuple):
     shards: list
     objective: em.Objective
     config: em.EMConfig
-    share: float
     engine: Any
-
-    @property
-    def prior(self) -> trimmed.Trimmed:
-        """What the engine maximises."""
-        return trimmed.Trimmed(self.objective, self.share)
 
 
 def with_subsets(
@@ -87,7 +81,7 @@ def with_subsets(
     R, group = len(mixtures.means), CONTINUED  # short runs and those to the end: one program
     tried = _from_subsets(problem, -(-(R + TRIED) // group) * group - R, random_state)
     together = jax.tree.map(lambda *leaves: np.concatenate(leaves), mixtures, tried)
-    given = (problem.prior, problem.config, group, CONTINUED, problem.engine)
+    given = (problem.objective, problem.config, group, CONTINUED, problem.engine)
     return trimmed.shortlist(together, _some(problem, random_state), *given)
 
 
@@ -101,10 +95,10 @@ def run(
 ) -> tuple[Run, trimmed.Best | None]:
     """Runs to the end, and the best of them."""
     shards, config, engine = problem.shards, problem.config, problem.engine
-    given = (shards, problem.prior, config, tol, max_iter)
+    given = (shards, problem.objective, config, tol, max_iter)
     found = trimmed.run(mixtures, *given, last, watch, engine)
     ends = engine.outcome(found)
-    return found, trimmed.best(ends, ~found.failed, shards, problem.prior, config)
+    return found, trimmed.best(ends, ~found.failed, shards, problem.objective, config)
 
 
 def _from_subsets(problem: Problem, n: int, random_state: np.random.RandomState) -> Mixture:
@@ -116,7 +110,7 @@ def _from_subsets(problem: Problem, n: int, random_state: np.random.RandomState)
     for _ in range(n):
         rows = _drawn(problem.kept, subset_size(K, D, N), random_state)
         points = problem.units.transform(X[rows]).T
-        mixture = subset_mixture(points, K, problem.share, family, random_state)
+        mixture = subset_mixture(points, K, problem.objective.share, family, random_state)
         found.append(with_room(mixture, room))
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves).astype(dtype), *found)
     if family.pooled and not family.axis_aligned:
@@ -135,10 +129,8 @@ def _drawn(kept: Entered, size: int, random_state: np.random.RandomState) -> np.
 
 def _some(problem: Problem, random_state: np.random.RandomState) -> list[Data]:
     """The points that short runs see: all of a few, some of many."""
-    (X, weight), N = problem.kept, len(problem.kept.X)
-    if N <= FEW:
+    if len(problem.kept.X) <= FEW:
         return problem.shards
-    rows = np.sort(random_state.choice(N, FEW, replace=False))
-    some = [standard_data(X[rows], None if weight is None else weight[rows], problem.units)]
+    some = standard_shards(*problem.kept.some(FEW, random_state), problem.units, 1)
     tame(some)
     return some

@@ -24,6 +24,7 @@ from bayesgmm.estimators.batches import begun, visited
 from bayesgmm.estimators.checks import (
     check_components,
     check_number,
+    check_shape,
     check_univariate,
     lookup,
     warn_not_converged,
@@ -365,15 +366,20 @@ class BayesianGaussianMixture(MixtureEstimator):
         cap = self._cap(len(kept.X))
         check_univariate(self.covariance_type, kept.X.shape[1])
         units = self._units(kept, family.scaling)
+        scale = self.covariance_prior
+        if scale is None or isinstance(scale, str):
+            scale = partial(priors.empirical, kept, units, family, cap, scale)
+        mean, precision = self.mean_prior, self.mean_precision_prior
+        if mean is not None:  # by the name that scikit-learn's message has
+            mean = check_shape(np.asarray(mean, np.float64), (len(units.scale),), "means")
+        dof = self.degrees_of_freedom_prior
         own = priors.component_prior(
-            kept,
-            units,
+            len(units.scale),
             family,
-            cap,
-            mean=self.mean_prior,
-            mean_precision=self.mean_precision_prior,
-            dof=self.degrees_of_freedom_prior,
-            scale=self.covariance_prior,
+            mean=units.centre if mean is None else mean,
+            mean_precision=1.0 if precision is None else precision,
+            dof=float(len(units.scale)) if dof is None else dof,
+            scale=scale,
         )
         if resume:
             self._check_last(own, cap)

@@ -31,8 +31,6 @@ from bayesgmm.inference.loop import (
     run_until,
 )
 
-Call = Callable[..., Progress]
-
 
 class Run(NamedTuple):
     """R finished fits, as NumPy arrays.
@@ -65,6 +63,21 @@ def one_run(run: Run, r: int) -> Run:
     return Run(state, *leaves, run.history[only])
 
 
+class Sweep(NamedTuple):
+    """How moments are made of points: module-level functions, for they are compiled in.
+
+    Attributes
+    ----------
+    one : (data, mixture, prior, form) -> Moments
+        Of one shard; mapped over runs.
+    several : (mixtures, shards, prior, form) -> list of Moments
+        Of each of several shards, with leading axis R; what they share is found between them.
+    """
+
+    one: Callable
+    several: Callable
+
+
 # --- where it begins ------------------------------------------------------------------------------
 
 
@@ -95,19 +108,21 @@ def _gather_all(data: Data, starts: Array, means: Array, axis_aligned: bool) -> 
     return jax.vmap(lambda start, mean: gathered(data, start, mean, axis_aligned))(starts, means)
 
 
+def moments_of_start(data: Data, start: Array, K: int, axis_aligned: bool) -> tuple[Array, Moments]:
+    """Means of the components of a start, and moments about them."""
+    means = centres(*located(data, start, K))
+    return means, gathered(data, start, means, axis_aligned)
+
+
 @partial(jax.jit, static_argnames=("K", "axis_aligned"))
 def _given_all(data: Data, starts: Array, K: int, axis_aligned: bool) -> tuple[Array, Moments]:
-    def one(start: Array) -> tuple[Array, Moments]:
-        means = centres(*located(data, start, K))
-        return means, gathered(data, start, means, axis_aligned)
-
-    return jax.vmap(one)(starts)
+    return jax.vmap(lambda start: moments_of_start(data, start, K, axis_aligned))(starts)
 
 
 def moments_of_starts(
     shards: Sequence[Data], starts: np.ndarray, K: int, axis_aligned: bool
 ) -> tuple[np.ndarray, Moments]:
-    """Means of the components of every start, and moments about them, as NumPy arrays.
+    """`moments_of_start` of every start, as NumPy arrays.
 
     Parameters
     ----------
@@ -138,7 +153,25 @@ def moments_of_starts(
 # --- an iteration, or a span of them --------------------------------------------------------------
 
 
-@partial(jax.jit, static_argnames=("maximize", "config"), compiler_options=devices.WIDE)
+def _of_one(data: Data, mixture: Mixture, prior: Any, form: Form) -> Moments:
+    return soft(data, mixture, form)
+
+
+@partial(jax.jit, static_argnames=("form",), compiler_options=devices.WIDE)
+def _expect_all(mixtures: Mixture, data: Data, form: Form) -> Moments:
+    return jax.vmap(lambda mixture: soft(data, mixture, form))(mixtures)
+
+
+def _of_several(mixtures: Mixture, shards: Sequence[Data], prior: Any, form: Form) -> list[Moments]:
+    expect = partial(_expect_all, mixtures, form=form)
+    return devices.each(expect, shards, mixtures.means.dtype)
+
+
+WHOLE = Sweep(_of_one, _of_several)
+"""Every point counts by its weight."""
+
+
+@partial(jax.jit, static_argnames=("maximize", "config", "sweep"), compiler_options=devices.WIDE)
 def _advance(
     progress: Progress,
     data: Data,
@@ -147,18 +180,15 @@ def _advance(
     span: Array,
     maximize: Callable,
     config: Any,
+    sweep: Sweep,
 ) -> Progress:
     """A compiled span of iterations over one shard."""
 
     def step(state: Any) -> Any:
-        return maximize(state, soft(data, state.mixture, config.form), prior, config)
+        found = sweep.one(data, state.mixture, prior, config.form)
+        return maximize(state, found, prior, config)
 
     return run_until(step, progress, limits, span)
-
-
-@partial(jax.jit, static_argnames=("form",), compiler_options=devices.WIDE)
-def _expect_all(mixtures: Mixture, data: Data, form: Form) -> Moments:
-    return jax.vmap(lambda mixture: soft(data, mixture, form))(mixtures)
 
 
 @partial(jax.jit, static_argnames=("maximize", "config"))
@@ -185,14 +215,14 @@ def _advance_sharded(
     span: int,
     maximize: Callable,
     config: Any,
+    sweep: Sweep,
 ) -> Progress:
     """A span of iterations over several shards, each swept by its own thread."""
     progress = jax.device_put(cleared(progress))
     for i in range(span):
         if not active(jax.tree.map(np.asarray, progress._replace(state=())), limits).any():
             break
-        expect_shard = partial(_expect_all, progress.state.mixture, form=config.form)
-        parts = devices.each(expect_shard, shards, progress.objective.dtype)
+        parts = sweep.several(progress.state.mixture, shards, prior, config.form)
         progress = _absorb(progress, parts, np.int32(i), prior, limits, maximize, config)
     return progress
 
@@ -220,14 +250,15 @@ def _call(
     shards: Sequence[Data],
     prior: Any,
     maximize: Callable,
+    sweep: Sweep,
 ) -> Progress:
     K = progress.state.mixture.means.shape[1]
     span = min(most, iterations_a_call(shards, K, config.form))
+    how = (prior, limits, span, maximize, config, sweep)
     if len(shards) > 1:
-        progress = _advance_sharded(progress, shards, prior, limits, span, maximize, config)
+        progress = _advance_sharded(progress, shards, *how)
     else:
-        data, span = shards[0], np.int32(span)
-        progress = _advance(progress, data, prior, limits, span, maximize, config)
+        progress = _advance(progress, shards[0], *how)
     return jax.tree.map(np.asarray, progress)
 
 
@@ -245,7 +276,7 @@ def run(
     watch: Callable[[Progress], None] | None = None,
     move: Callable[[Progress, Callable], Progress] | None = None,
     most: int = SPAN,
-    call: Callable = _call,
+    sweep: Sweep = WHOLE,
 ) -> Run:
     """Iterate each of R states until the gain that remains is less than `tol`.
 
@@ -270,8 +301,8 @@ def run(
         be taken up again marked as running. What it adds to the history is kept.
     most : int, default SPAN
         Iterations a compiled call may take, at most SPAN.
-    call : callable, optional
-        What takes a progress through some iterations, where these are no sweep and `maximize`.
+    sweep : Sweep
+        What the moments of an iteration are made by.
 
     Returns
     -------
@@ -284,9 +315,8 @@ def run(
     for form, limit in _forms(config.form, dtype):
         config = replace(config, form=form)
         limits = Limits(dtype.type(tol), np.int32(min(max_iter, 2**31 - 1)), dtype.type(limit))
-        ahead = partial(
-            call, limits=limits, config=config, shards=shards, prior=prior, maximize=maximize
-        )
+        given = {"shards": shards, "prior": prior, "maximize": maximize, "sweep": sweep}
+        ahead = partial(_call, limits=limits, config=config, **given)
         progress = progress._replace(
             status=np.where(progress.status == FAILED, np.int32(RUNNING), progress.status)
         )

@@ -15,7 +15,7 @@ from bayesgmm.core.covariance import Covariance
 from bayesgmm.core.forms import Form, exact_form, kappa, reference
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.prior import prior_kernel
-from bayesgmm.core.sweep import Moments, gathered, located, soft
+from bayesgmm.core.sweep import Moments, soft
 from bayesgmm.inference import drive
 from bayesgmm.inference.loop import Progress
 
@@ -84,18 +84,20 @@ class Objective(NamedTuple):
         Added to every variance.
     foresee : [] of bool
         Whether a run ends by the gain that is still to come, and not by the last gain.
+    share : []
+        Of the weight of the points, in (0, 1]: how much a trimmed fit keeps.
     """
 
     prior: Hyperparameters
     ridge: Array
     foresee: Array | bool = False
+    share: Array | float = 1.0
 
 
 def init(data: Data, start: Array, objective: Objective, config: EMConfig, K: int) -> Mixture:
     """The M-step from labels [N] (-1 for none) or responsibilities [K, N]."""
-    means = drive.centres(*located(data, start, K))
-    found = gathered(data, start, means, config.family.axis_aligned)
-    return first(means, found, objective, config)
+    found = drive.moments_of_start(data, start, K, config.family.axis_aligned)
+    return first(*found, objective, config)
 
 
 def first(means: Array, found: Moments, objective: Objective, config: EMConfig) -> Mixture:
@@ -155,11 +157,16 @@ def still_to_come(gain: Array, last: Array, value: Array, rate: Array | float = 
     Aitken's extrapolation of the objective (Boehning et al. 1994; McNicholas et al. 2010 for
     mixtures). Infinite while the gains grow; 0 where the gain is rounding error of `value`.
     """
-    noise = 16 * jnp.finfo(value.dtype).eps * jnp.maximum(1.0, jnp.abs(value))
+    noise = 128 * rounding(value)
     gain, last = jnp.abs(gain), jnp.abs(last)
     rate = jnp.maximum(jnp.where(last > 0, gain / last, 0.0), rate)
     rest = jnp.where(rate < 1, gain * rate / (1.0 - jnp.minimum(rate, 1.0 - 1e-6)), jnp.inf)
     return jnp.where(gain <= noise, 0.0, rest)
+
+
+def rounding(value: Array) -> Array:
+    """The last digit of an objective, a mean over the points."""
+    return jnp.finfo(value.dtype).eps * jnp.maximum(1.0, jnp.abs(value))
 
 
 def step(state: EMState, data: Data, objective: Objective, config: EMConfig) -> EMState:

@@ -9,7 +9,7 @@ import numpy as np
 from bayesgmm.inference.drive import Run
 
 TRIAL = 10
-"""Passes of every start before the worse half is dropped."""
+"""Passes of every start before some are dropped."""
 
 HOPE = 20.0
 """Nats to come that a start is credited with at most: a forecast from ten passes is not better."""
@@ -63,8 +63,10 @@ def best(run: Run) -> int | None:
 def _largest(objective: np.ndarray, failed: np.ndarray) -> int | None:
     if failed.all():
         return None
-    least = np.finfo(objective.dtype).min  # of one that has taken no step, and beats one that fails
-    return int(np.where(failed, -np.inf, np.maximum(objective, least)).argmax())
+    kind = np.finfo(objective.dtype)
+    values = np.where(failed, -np.inf, np.maximum(objective, kind.min))  # min: no step taken yet
+    equal = values.max() - 64 * kind.eps * np.abs(values[values > kind.min]).max(initial=0.0)
+    return int((values >= max(equal, kind.min)).argmax())  # of equals the first
 
 
 def _one(states: Any, r: int) -> Any:

@@ -135,7 +135,7 @@ def maximize(
     new, value, condition = em.renew(state.mixture, found, objective, config)
     limit = np.inf if config.form.about_means else kappa_limit(value.dtype)
     sound = jnp.isfinite(value) & (condition <= limit)
-    noise = 16 * jnp.finfo(value.dtype).eps * jnp.maximum(1.0, jnp.abs(value))
+    noise = 16 * em.rounding(value)
     risky = state.phase >= LEAP
     # an extrapolation may lie a little lower: what EM makes of it is what counts
     slack = jnp.where(state.phase == LEAP, SETTLED / found.counts.sum(), noise)

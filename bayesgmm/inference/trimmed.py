@@ -31,21 +31,8 @@ from bayesgmm.core.forms import Form, exact_form
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.sweep import Moments, density_of, soft
 from bayesgmm.inference import devices, drive, em
-from bayesgmm.inference.loop import SPAN, Limits, Progress, active, cleared, record, run_until
-
-
-class Trimmed(NamedTuple):
-    """What is maximised.
-
-    Attributes
-    ----------
-    objective : em.Objective
-    share : []
-        Of the weight of the points, in (0, 1]: how much is kept.
-    """
-
-    objective: em.Objective
-    share: Any
+from bayesgmm.inference.loop import Progress
+from bayesgmm.inference.restarts import TRIAL
 
 
 class Best(NamedTuple):
@@ -108,32 +95,13 @@ def _ordinal(values: Array) -> Array:
     return jnp.where(bits < 0, bits ^ jnp.iinfo(kind).max, bits)
 
 
-# --- a concentration step, or a span of them ------------------------------------------------------
+# --- the sweep of a concentration step ------------------------------------------------------------
 
 
-def step(
-    state: Any, data: Data, prior: Trimmed, config: em.EMConfig, maximize: Callable = em.maximize
-) -> Any:
-    """One concentration step: `maximize` of `em`, or of `squarem`, after a sweep of those kept."""
-    density = density_of(data, state.mixture, config.form)
-    kept = data._replace(weight=concentrate(density, data.weight, prior.share))
-    found = soft(kept, state.mixture, config.form)
-    return maximize(state, found, prior.objective, config)
-
-
-@partial(jax.jit, static_argnames=("maximize", "config"), compiler_options=devices.WIDE)
-def _advance(
-    progress: Progress,
-    data: Data,
-    prior: Trimmed,
-    limits: Limits,
-    span: Array,
-    maximize: Callable,
-    config: em.EMConfig,
-) -> Progress:
-    """A compiled span of steps over one shard."""
-    once = partial(step, data=data, prior=prior, config=config, maximize=maximize)
-    return run_until(once, progress, limits, span)
+def _of_one(data: Data, mixture: Mixture, objective: em.Objective, form: Form) -> Moments:
+    density = density_of(data, mixture, form)
+    kept = data._replace(weight=concentrate(density, data.weight, objective.share))
+    return soft(kept, mixture, form)
 
 
 @partial(jax.jit, static_argnames=("form",), compiler_options=devices.WIDE)
@@ -156,22 +124,6 @@ def _expect_kept(mixtures: Mixture, data: Data, kept: Array, form: Form) -> Mome
     return jax.vmap(one)(mixtures, kept)
 
 
-@partial(jax.jit, static_argnames=("maximize", "config"))
-def _absorb(
-    progress: Progress,
-    parts: list[Moments],
-    i: Array,
-    prior: Trimmed,
-    limits: Limits,
-    maximize: Callable,
-    config: em.EMConfig,
-) -> Progress:
-    """The second half of step i of a call: the shards' moments are added, and read."""
-    found = jax.tree.map(lambda *leaves: sum(leaves), *parts)
-    once = lambda state, sums: maximize(state, sums, prior.objective, config)  # noqa: E731
-    return record(progress, jax.vmap(once)(progress.state, found), i, limits)
-
-
 def _kept_of(
     mixtures: Mixture, shards: Sequence[Data], share: Any, form: Form
 ) -> tuple[list[Array], list[Array]]:
@@ -181,47 +133,17 @@ def _kept_of(
     return densities, _concentrate_all(densities, [shard.weight for shard in shards], share)
 
 
-def _advance_sharded(
-    progress: Progress,
-    shards: Sequence[Data],
-    prior: Trimmed,
-    limits: Limits,
-    span: int,
-    maximize: Callable,
-    config: em.EMConfig,
-) -> Progress:
-    """A span of steps over several shards, each swept by its own thread."""
-    progress = jax.device_put(cleared(progress))
-    for i in range(span):
-        if not active(jax.tree.map(np.asarray, progress._replace(state=())), limits).any():
-            break
-        mixtures = progress.state.mixture
-        kept = _kept_of(mixtures, shards, prior.share, config.form)[1]
-        pairs = list(zip(shards, kept, strict=True))
-        expect = partial(_expect_kept, mixtures, form=config.form)
-        parts = devices.each(lambda pair: expect(*pair), pairs, progress.objective.dtype)  # noqa: B023
-        progress = _absorb(progress, parts, np.int32(i), prior, limits, maximize, config)
-    return progress
+def _of_several(
+    mixtures: Mixture, shards: Sequence[Data], objective: em.Objective, form: Form
+) -> list[Moments]:
+    kept = _kept_of(mixtures, shards, objective.share, form)[1]
+    pairs = list(zip(shards, kept, strict=True))
+    expect = partial(_expect_kept, mixtures, form=form)
+    return devices.each(lambda pair: expect(*pair), pairs, mixtures.means.dtype)
 
 
-def _call(
-    progress: Progress,
-    limits: Limits,
-    config: em.EMConfig,
-    most: int = SPAN,
-    *,
-    shards: Sequence[Data],
-    prior: Trimmed,
-    maximize: Callable,
-) -> Progress:
-    K = progress.state.mixture.means.shape[1]
-    span = min(most, drive.iterations_a_call(shards, K, config.form))
-    if len(shards) > 1:
-        progress = _advance_sharded(progress, shards, prior, limits, span, maximize, config)
-    else:
-        data, span = shards[0], np.int32(span)
-        progress = _advance(progress, data, prior, limits, span, maximize, config)
-    return jax.tree.map(np.asarray, progress)
+KEPT = drive.Sweep(_of_one, _of_several)
+"""The share of the points that have the largest density under the mixture of the sweep."""
 
 
 # --- until it stands still ------------------------------------------------------------------------
@@ -230,7 +152,7 @@ def _call(
 def run(
     mixtures: Mixture,
     shards: Sequence[Data],
-    prior: Trimmed,
+    objective: em.Objective,
     config: em.EMConfig,
     tol: float,
     max_iter: int,
@@ -246,7 +168,8 @@ def run(
         With leading axis R.
     shards : sequence of Data
         One, or one a thread.
-    prior : Trimmed
+    objective : em.Objective
+        With the share of the weight that is kept.
     config : em.EMConfig
     tol, max_iter : float, int
         As in `em.run`.
@@ -261,16 +184,16 @@ def run(
     -------
     drive.Run
     """
-    prior = prior._replace(share=np.dtype(mixtures.means.dtype).type(prior.share))
-    states, step = engine.begin(mixtures, *last), engine.maximize
-    return drive.run(states, shards, prior, config, step, tol, max_iter, watch, call=_call)
+    share = np.dtype(mixtures.means.dtype).type(objective.share)
+    given = (shards, objective._replace(share=share), config, engine.maximize, tol, max_iter)
+    return drive.run(engine.begin(mixtures, *last), *given, watch, sweep=KEPT)
 
 
 def best(
     mixtures: Mixture,
     sound: np.ndarray,
     shards: Sequence[Data],
-    prior: Trimmed,
+    objective: em.Objective,
     config: em.EMConfig,
 ) -> Best | None:
     """The mixture of largest objective among those that are sound [R]; None if there is none.
@@ -280,22 +203,22 @@ def best(
     if not sound.any():
         return None
     dtype, form = shards[0].points.dtype, exact_form(config.form.axis_aligned)
-    densities, kept = _kept_of(mixtures, shards, dtype.type(prior.share), form)
+    densities, kept = _kept_of(mixtures, shards, dtype.type(objective.share), form)
     kept = np.concatenate([np.asarray(part) for part in kept], axis=1)
     density = np.concatenate([np.asarray(part) for part in densities], axis=1)
     total = kept.sum(1)
     value = np.where(kept > 0, kept * density, 0.0).sum(1)
     if config.informative:
-        value = value + em.kernels(mixtures, prior.objective, config)
+        value = value + em.kernels(mixtures, objective, config)
     value = np.where(~sound | np.isnan(value), -np.inf, value / total)
-    whole = np.isfinite(value) & ~_spiked(mixtures, total, prior, config)
+    whole = np.isfinite(value) & ~_spiked(mixtures, total, objective, config)
     chosen = int(np.argmax(np.where(whole, value, -np.inf) if whole.any() else value))
     padding = np.concatenate([np.asarray(shard.weight) for shard in shards]) == 0
     return Best(chosen, kept[chosen][~padding])
 
 
 def _spiked(
-    mixtures: Mixture, total: np.ndarray, prior: Trimmed, config: em.EMConfig
+    mixtures: Mixture, total: np.ndarray, objective: em.Objective, config: em.EMConfig
 ) -> np.ndarray:
     """Which of R mixtures have a component whose height means nothing, [R].
 
@@ -308,7 +231,7 @@ def _spiked(
     weights = np.exp(np.asarray(mixtures.log_weights, np.float64))  # [R, K]
     scales = np.asarray(mixtures.scales)
     pivots = scales if config.family.axis_aligned else np.diagonal(scales, axis1=-2, axis2=-1)
-    tight = (np.square(pivots) <= 2 * np.asarray(prior.objective.ridge)).any(-1)  # [R, K] or [R, 1]
+    tight = (np.square(pivots) <= 2 * np.asarray(objective.ridge)).any(-1)  # [R, K] or [R, 1]
     thin = weights * np.reshape(total, (-1, 1)) <= scales.shape[-1] + 1
     thin = thin & (not config.family.pooled)
     return ((weights > 0) & (thin | tight)).any(-1)
@@ -317,7 +240,7 @@ def _spiked(
 def shortlist(
     mixtures: Mixture,
     shards: Sequence[Data],
-    prior: Trimmed,
+    objective: em.Objective,
     config: em.EMConfig,
     group: int,
     n_kept: int,
@@ -331,7 +254,7 @@ def shortlist(
         With leading axis a multiple of `group`.
     shards : sequence of Data
         Some of the points are enough.
-    prior : Trimmed
+    objective : em.Objective
     config : em.EMConfig
     group : int
         Runs side by side, so that the longer runs to follow may share the program.
@@ -343,18 +266,14 @@ def shortlist(
     Mixture
         With leading axis n_kept, as after the steps; the least first if they are too few.
     """
-    total = prior.share * sum(np.asarray(shard.weight, np.float64).sum() for shard in shards)
+    total = objective.share * sum(np.asarray(shard.weight, np.float64).sum() for shard in shards)
     ends, ranks = [], []
     for low in range(0, len(mixtures.means), group):
         few = jax.tree.map(lambda leaf, low=low: leaf[low : low + group], mixtures)
-        found = run(few, shards, prior, config, 0.0, SHORT, engine=engine)
+        found = run(few, shards, objective, config, 0.0, TRIAL, engine=engine)
         mixtures_after = engine.outcome(found)
-        spiked = _spiked(mixtures_after, total, prior, config)
+        spiked = _spiked(mixtures_after, total, objective, config)
         ranks.append(np.stack([found.failed, spiked, -found.objective]))
         ends.append(mixtures_after)
     order = np.lexsort(np.concatenate(ranks, axis=1)[::-1])[:n_kept]  # by the first row first
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[order], *ends)
-
-
-SHORT = 10
-"""Steps after which starts are compared (two in FAST-MCD: a mixture takes longer to settle)."""

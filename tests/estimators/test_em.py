@@ -511,6 +511,7 @@ def test_what_does_not_compile_anew(compilations):
         return model
 
     fit(), fit(init_params="random")  # from labels, from responsibilities
+    fit(init_params="cells", max_iter=50)  # from several at once
     assert compilations  # this shape is new, and the listener listens
     compilations.clear()
     weight = np.ones(400)

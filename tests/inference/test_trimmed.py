@@ -37,12 +37,12 @@ def problem(name, share, n_components=K):
     family = FAMILIES[name]
     config = em.EMConfig(family, choose_form(D, family.axis_aligned))
     objective = em.Objective(flat_prior(family, n_components, D), np.zeros(D))
-    return trimmed.Trimmed(objective, share), config
+    return objective._replace(share=share), config
 
 
 def fit(name, shards, starts, share, tol=1e-10, max_iter=1000):
     prior, config = problem(name, share)
-    mixtures = em.start_all(shards, starts, prior.objective, config, K)
+    mixtures = em.start_all(shards, starts, prior, config, K)
     return trimmed.run(mixtures, shards, prior, config, tol, max_iter)
 
 
@@ -128,14 +128,14 @@ def test_step_is_one_of_em_on_those_kept():
     points, starts = some_points()
     data, share = data_of(points), 0.8
     prior, config = problem("full", share)
-    mixtures = em.start_all([data], starts, prior.objective, config, K)
+    mixtures = em.start_all([data], starts, prior, config, K)
     found = trimmed.run(mixtures, [data], prior, config, 0.0, 1)
     for r in range(R):
         mixture = jax.tree.map(lambda leaf, r=r: leaf[r], mixtures)
         density = np.asarray(density_of(data, mixture, exact_form()))[:N]
         rows = np.sort(np.argsort(-density)[: int(share * N)])
         few = data_of(points[rows])
-        plain = em.run(em.begin(mixtures), [few], prior.objective, config, 0.0, 1)
+        plain = em.run(em.begin(mixtures), [few], prior, config, 0.0, 1)
         assert_close(of_run(found, r), of_run(plain, r), rtol=1e-8)
         assert_close(found.objective[r], plain.objective[r])
 
@@ -144,7 +144,7 @@ def test_acceleration_climbs_to_the_same_height_in_fewer_passes():
     points, starts = some_points(4)
     data = [data_of(points)]
     prior, config = problem("full", 0.85)
-    mixtures = em.start_all(data, starts, prior.objective, config, K)
+    mixtures = em.start_all(data, starts, prior, config, K)
     plain = trimmed.run(mixtures, data, prior, config, 1e-9, 3000)
     fast = trimmed.run(mixtures, data, prior, config, 1e-9, 3000, engine=squarem)
     assert plain.converged.all() and fast.converged.all()
@@ -159,9 +159,9 @@ def test_keeping_all_is_em(name):
     points, starts = some_points()
     shards = [data_of(points[9:])]
     prior, config = problem(name, 1.0)
-    mixtures = em.start_all(shards, starts[:, 9:], prior.objective, config, K)
+    mixtures = em.start_all(shards, starts[:, 9:], prior, config, K)
     all_kept = trimmed.run(mixtures, shards, prior, config, 1e-9, 200)
-    plain = em.run(em.begin(mixtures), shards, prior.objective, config, 1e-9, 200)
+    plain = em.run(em.begin(mixtures), shards, prior, config, 1e-9, 200)
     assert_close(all_kept.state.mixture, plain.state.mixture, rtol=1e-7)
     assert (all_kept.n_iter == plain.n_iter).all()
 
@@ -209,11 +209,11 @@ def test_equal_points_are_no_cluster():
     points[60:80] = 25.0
     code = (np.arange(N) >= 60) & (np.arange(N) < 80)
     prior, config = problem("full", 0.66)
-    prior = prior._replace(objective=prior.objective._replace(ridge=np.full(D, 1e-6)))
+    prior = prior._replace(ridge=np.full(D, 1e-6))
     spiked = np.where(code, 2, np.arange(N) % 2)
     sound = np.where(code, -1, np.arange(N) % K)
     data = [data_of(points)]
-    mixtures = em.start_all(data, np.stack([sound, spiked]), prior.objective, config, K)
+    mixtures = em.start_all(data, np.stack([sound, spiked]), prior, config, K)
     run = trimmed.run(mixtures, data, prior, config, 1e-8, 500)
     assert run.objective[1] > run.objective[0] + 0.1
     assert best(run, data, prior, config).run == 0
