@@ -10,11 +10,12 @@ Two things would spoil both, and are mended:
 
       q(w, order | alpha) = p(w | alpha) prod_k w_k^n / sum_order E[prod_k w_k^n], n = n_order(k).
 
-  The sum over orders is that of a permanent, found by recursion over the sets of components that
-  the first places hold: 2^K K terms, all of one sign, where the sum itself has K!.
+  (`orders`).
 - where a component may be empty its parameters are free to go where the prior lets them, and where
   points may be shared out otherwise there are other modes. A part of the draws is of the prior, so
-  that no weight exceeds p(x | theta) / `PRIOR`, and of what lies between q and the prior.
+  that no weight exceeds p(x | theta) / `PRIOR`, and of what lies between q and the prior; up to
+  `FEW` kept components a part is of the posteriors given labellings that Gibbs chains from the
+  prior have met (`labellings`).
 
 Places beyond the kept components hold no points and have the prior's parameters: all the others of
 a symmetric Dirichlet; of the sticks of a process `SPARE`, which orders may put between the others,
@@ -36,7 +37,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jax.scipy.special import gammaln, logsumexp
+from jax.scipy.special import logsumexp
 from scipy import special
 
 from bayesgmm.core.arrays import (
@@ -61,19 +62,21 @@ from bayesgmm.core.mixture import LOG_2PI, Mixture
 from bayesgmm.core.sweep import log_likelihood
 from bayesgmm.core.weights import StickBreaking
 from bayesgmm.inference import devices
+from bayesgmm.inference.labellings import met
+from bayesgmm.inference.orders import ORDERED, as_fitted, draw_order, log_totals, sum_of_orders
 from bayesgmm.inference.vb import VBPrior, with_error
 
 POWERS = (1.0, 0.5, 0.25, 0.125)
-SHARES = (0.65, 0.1, 0.1, 0.1)
-PRIOR = 0.05
-"""Draws are of q, of the prior, and of what lies between them, prior^(1 - b) q^b for each power b:
-these are their shares."""
+SHARES = (0.45, 0.1, 0.1, 0.1)
+LABELLED, PRIOR = 0.2, 0.05
+"""Draws are of q and of what lies between it and the prior, prior^(1 - b) q^b for each power b; of
+the posteriors given labellings; and of the prior: these are their shares."""
+
+FEW, CHAINS = 6, 32
+"""Up to so many kept components there are labellings, of so many chains."""
 
 SPARE, BEYOND = 4, 12
 """Sticks without points: those that may stand between others, and those after them."""
-
-ORDERED = 12
-"""Up to so many kept components all their orders are summed, beyond them only the one fitted."""
 
 BATCH = 16
 """Draws whose likelihoods are evaluated together."""
@@ -109,13 +112,16 @@ class Places(NamedTuple):
     Attributes
     ----------
     components : NormalInverseWishart
-        [B, K + 1, ...], for each of the powers; of a pooled family two covariances, that of all
-        and the prior's.
+        [B, K + 1, ...], for each of the powers and labellings; of a pooled family two covariances,
+        that of all and the prior's.
     counts : [B, K + 1]
+    log_shares : [B + 1]
+        Of the draws, the last the prior's.
     """
 
     components: NormalInverseWishart
     counts: np.ndarray
+    log_shares: np.ndarray
 
 
 def check(
@@ -146,15 +152,21 @@ def check(
     Importance
     """
     rng = np.random.default_rng(seed)
-    places = _places(posterior, prior.components, family)
-    K, S = places.counts.shape[1] - 1, BATCH * -(-n_draws // BATCH)
+    K, S = len(posterior.mean), BATCH * -(-n_draws // BATCH)
     sticks = isinstance(prior.weights, Sticks)
     n_places = K + SPARE if sticks else int(prior.weights.n_components)
-    levels = np.digitize((np.arange(S) + 0.5) / S, np.cumsum(SHARES))  # the last: the prior
-    alpha, log_ratio = _concentrations(rng, places.counts[0], prior, n_places, levels)
+    places = _places(posterior, prior.components, family)
+    if K <= FEW:
+        found = met(shards, prior, family, n_places, CHAINS, rng.integers(2**31))
+        places = _with_labelled(places, found, prior.components, family)
+    shares = np.cumsum(np.exp(places.log_shares[:-1]))
+    levels = np.digitize((np.arange(S) + 0.5) / S, shares)  # the last: the prior
+    of_prior = levels == len(shares)
+    alpha, which, log_ratio = _concentrations(rng, places.counts[0], prior, n_places, of_prior)
     keys = jr.split(jr.key(rng.integers(2**31)), S)
-    draws = Draws(keys, levels, alpha, log_ratio)
-    mixtures, ratios = _proposals(draws, places, prior, family, n_places)
+    draws = Draws(keys, levels, alpha[which], log_ratio, which)
+    totals = log_totals(alpha, places.counts, prior.weights, n_places)
+    mixtures, ratios = _proposals(draws, places, totals, prior, family, n_places)
     log_weights = np.asarray(ratios) + _likelihoods(mixtures, shards, family)[:, None]
     return _summary(log_weights[:, 0], log_weights[levels == 0, 1], _left_out(K, prior.weights))
 
@@ -165,13 +177,57 @@ def _places(
     """Of every power: the exponential family's, whose natural parameters are averages."""
     counts = np.asarray(posterior.mean_precision) - np.asarray(prior.mean_precision)[:1]
     first = jax.tree.map(lambda leaf: np.asarray(leaf)[:1], prior)
-    levels = [_between(posterior, first, b, family) for b in POWERS]
-    levels = [
-        jax.tree.map(lambda old, new: np.concatenate([old, new]), level, first) for level in levels
-    ]
+    levels = [_with_prior(_between(posterior, first, b, family), first) for b in POWERS]
     components = jax.tree.map(lambda *leaves: np.stack(leaves), *levels)
     counts = np.outer(POWERS, np.append(counts, 0.0))
-    return Places(components, counts)
+    return Places(components, counts, _log_shares(()))
+
+
+def _log_shares(labelled: tuple) -> np.ndarray:
+    shares = np.array([*SHARES, *labelled, PRIOR])
+    return np.log(shares / shares.sum())
+
+
+def _with_prior(
+    components: NormalInverseWishart, first: NormalInverseWishart
+) -> NormalInverseWishart:
+    """The prior in one more row, and in one more covariance of a pooled family."""
+    return jax.tree.map(lambda leaf, row: np.concatenate([leaf, row]), components, first)
+
+
+def _with_labelled(
+    places: Places, found: NormalInverseWishart, prior: NormalInverseWishart, family: Covariance
+) -> Places:
+    """With what chains have met [C, P, ...], those that hold points in few enough components."""
+    first = jax.tree.map(lambda leaf: np.asarray(leaf)[:1], prior)
+    counts = np.maximum(found.mean_precision - first.mean_precision, 0.0)
+    K = min(counts.shape[1], max(places.counts.shape[1] - 1, FEW))
+    chains = np.flatnonzero((counts[:, K:] < 0.5).all(1))
+    if not len(chains):
+        return places
+    chains = np.resize(chains, CHAINS)
+    cut = (K, K, 1, 1) if family.pooled else (K,) * 4
+    rows = [
+        _with_prior(
+            NormalInverseWishart(*(leaf[c, :n] for leaf, n in zip(found, cut, strict=True))), first
+        )
+        for c in chains
+    ]
+    more = K + 1 - places.counts.shape[1]  # the last row is the prior's
+    room = (more, more, 0, 0) if family.pooled else (more,) * 4
+    old = NormalInverseWishart(
+        *(
+            np.concatenate([leaf, *[leaf[:, -1:]] * n], axis=1)
+            for leaf, n in zip(places.components, room, strict=True)
+        )
+    )
+    components = jax.tree.map(
+        lambda leaf, *others: np.concatenate([leaf, np.stack(others)]), old, *rows
+    )
+    counts = np.concatenate(
+        [np.pad(places.counts, [(0, 0), (0, more)]), np.pad(counts[chains, :K], [(0, 0), (0, 1)])]
+    )
+    return Places(components, counts, _log_shares((LABELLED / CHAINS,) * CHAINS))
 
 
 def _between(
@@ -219,129 +275,36 @@ def _summary(log_weights: np.ndarray, of_q: np.ndarray, left_out: str) -> Import
 
 
 def _concentrations(
-    rng: np.random.Generator, counts: np.ndarray, prior: VBPrior, n_places: int, levels: np.ndarray
+    rng: np.random.Generator,
+    counts: np.ndarray,
+    prior: VBPrior,
+    n_places: int,
+    from_prior: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws of alpha [S], of the prior where that is wanted, and log p(alpha) - log q(alpha).
 
     A learned one is drawn on a grid, as probable as the counts make it: more exact, and wider, than
     q(alpha), which does not know that weights depend on it.
     """
-    S, known = len(levels), prior.concentration
+    S, known = len(from_prior), prior.concentration
     if isinstance(known, GammaConcentration):
         alpha, log_p = gamma_grid(float(known.shape), float(known.rate))
     elif isinstance(known, GridConcentration):
         alpha, log_p = (np.asarray(leaf, float) for leaf in known[:2])
     else:
-        return np.full(S, float(known.mean())), np.zeros(S)
-    plain = counts[_as_fitted(len(counts) - 1, n_places)]
+        return np.full(1, float(known.mean())), np.zeros(S, int), np.zeros(S)
+    plain = counts[as_fitted(len(counts) - 1, n_places)]
     log_q = log_p + np.asarray(_log_evidences(alpha, plain, prior.weights))
     log_q = log_q - special.logsumexp(log_q)
     of_prior, of_q = (rng.choice(len(alpha), S, p=special.softmax(log)) for log in (log_p, log_q))
-    index = np.where(levels == len(SHARES), of_prior, of_q)
-    return alpha[index], (log_p - log_q)[index]
+    index = np.where(from_prior, of_prior, of_q)
+    return alpha, index, (log_p - log_q)[index]
 
 
 @jax.jit
 def _log_evidences(alpha: Array, counts: Array, weights: Any) -> Array:
     present = jnp.ones(counts.shape, bool)
     return jax.vmap(lambda a: weights.given(a, present).log_evidence(counts))(alpha)
-
-
-# --- the orders -----------------------------------------------------------------------------------
-
-
-def _subsets(K: int) -> tuple[np.ndarray, np.ndarray]:
-    """For every set S of K components and every one of them: S without it, and whether it is in."""
-    sets, bits = np.arange(1 << K)[:, None], 1 << np.arange(K)
-    return sets & ~bits, (sets & bits) > 0
-
-
-def _ways(counts: Array, discount: Array, alpha: Array, n_places: int) -> tuple[Array, Array]:
-    """E[prod w^n] of sticks summed over orders, counts [K + 1].
-
-    By place k, log of the part in which the first k places hold the set S and a given component
-    (or, in the last column, none) stands in the k-th, [P, 2^K, K + 1]; and log of the whole, [].
-    A stick's part is a ratio of Beta functions, B(1 - d + n, b + later) / B(1 - d, b), b = alpha +
-    k d, whose `later` are the points of who is not in S.
-    """
-    K = len(counts) - 1
-    without, inside = _subsets(K)
-    later = counts.sum() - inside @ counts[:K]
-
-    def place(reached: Array, left: Array) -> tuple[Array, Array]:
-        kept = 1 - discount
-        none = gammaln(kept) + gammaln(left) - gammaln(kept + left)
-        above, below = gammaln(left + later), gammaln(kept + left + later)
-        own = reached[without] + gammaln(kept + counts[:K]) - below[without]
-        empty = reached + gammaln(kept) - below
-        steps = jnp.append(jnp.where(inside, own, -jnp.inf), empty[:, None], axis=1)
-        steps = steps + above[:, None] - none
-        return _logsumexp(steps), steps
-
-    left = alpha + jnp.arange(1, n_places + 1) * discount
-    reached, steps = jax.lax.scan(place, _nobody(K), left)
-    return steps, reached[-1]
-
-
-def _nobody(K: int) -> Array:
-    return jnp.where(jnp.arange(1 << K) == 0, 0.0, -jnp.inf)
-
-
-def _logsumexp(x: Array) -> Array:
-    top = x.max(1, keepdims=True)
-    top = jnp.where(top > -jnp.inf, top, 0.0)
-    return jnp.log(jnp.exp(x - top).sum(1)) + top[:, 0]
-
-
-def _log_total(counts: Array, weights: Any, alpha: Array, n_places: int) -> Array:
-    """Log of the sum over orders of E[prod w^n], []."""
-    K = len(counts) - 1
-    if isinstance(weights, Sticks) and K <= ORDERED:
-        return _ways(counts, weights.discount, alpha, n_places)[1]
-    given = weights.given(alpha, jnp.ones(n_places, bool))
-    one = given.log_evidence(counts[_as_fitted(K, n_places)])
-    if K > ORDERED:
-        return one
-    return one + gammaln(n_places + 1.0) - gammaln(n_places - K + 1.0)  # all orders are alike
-
-
-def _as_fitted(K: int, n_places: int) -> np.ndarray:
-    return np.minimum(np.arange(n_places), K)
-
-
-def _order(key: Key, counts: Array, weights: Any, alpha: Array, n_places: int) -> Array:
-    """Who stands in each place [P], with the probability of the order.
-
-    Where places are exchangeable the order as fitted does for all: what is made of it is the same.
-    """
-    K = len(counts) - 1
-    if K > ORDERED or not isinstance(weights, Sticks):
-        return jnp.asarray(_as_fitted(K, n_places))
-    steps, _ = _ways(counts, weights.discount, alpha, n_places)
-    noise = jr.gumbel(key, (n_places, K + 1), steps.dtype)
-
-    def place(held: Array, row: tuple[Array, Array]) -> tuple[Array, Array]:
-        who = jnp.argmax(row[0][held] + row[1])
-        return jnp.where(who < K, held & ~(1 << who), held), who
-
-    return jax.lax.scan(place, jnp.array((1 << K) - 1), (steps, noise), reverse=True)[1]
-
-
-def _sum_of_orders(terms: Array) -> Array:
-    """Log of the sum over orders of exp(sum_k terms[k, who stands in k]), [], terms [P, K + 1].
-
-    The last column is of those that are not kept, who may stand in any number of places.
-    """
-    K = terms.shape[1] - 1
-    if K > ORDERED:
-        return jnp.trace(terms[:K, :K]) + terms[K:, K].sum()
-    without, inside = _subsets(K)
-
-    def place(reached: Array, term: Array) -> tuple[Array, None]:
-        own = jnp.where(inside, reached[without] + term[:K], -jnp.inf)
-        return _logsumexp(jnp.append(own, (reached + term[K])[:, None], axis=1)), None
-
-    return jax.lax.scan(place, _nobody(K), terms)[0][-1]
 
 
 # --- the draws ------------------------------------------------------------------------------------
@@ -354,36 +317,43 @@ class Draws(NamedTuple):
     ----------
     key : [S]
     level : [S]
-        Which of the powers; beyond them the prior.
+        Which of the powers or labellings; beyond them the prior.
     alpha : [S]
     log_ratio : [S]
         log p(alpha) - log q(alpha).
+    which : [S]
+        The position of alpha among its values.
     """
 
     key: Key
     level: Array
     alpha: Array
     log_ratio: Array
+    which: Array
 
 
 @partial(jax.jit, static_argnames=("family", "n_places"))
 def _proposals(
-    draws: Draws, places: Places, prior: VBPrior, family: Covariance, n_places: int
+    draws: Draws,
+    places: Places,
+    totals: Array,
+    prior: VBPrior,
+    family: Covariance,
+    n_places: int,
 ) -> tuple[Mixture, Array]:
     """Mixtures [S, ...]; log p(theta) less log of the proposal, and less log q(theta), [S, 2]."""
-    shares = jnp.log(jnp.array([*SHARES, PRIOR]))
 
     def one(drawn: Draws) -> tuple[Mixture, Array]:
         mixture = _draw_one(drawn, places, prior, family, n_places)
 
-        def of_level(own: Places) -> tuple[Array, Array]:
-            plain, terms, shared = _densities(mixture, n_places, own, family)
-            total = _log_total(own.counts, prior.weights, drawn.alpha, n_places)
-            return plain, _sum_of_orders(terms) - total + shared
+        def of_level(components: NormalInverseWishart, counts: Array) -> tuple[Array, Array]:
+            plain, terms, shared = _densities(mixture, n_places, components, counts, family)
+            return plain, sum_of_orders(terms) + shared
 
-        plain, log_q = jax.vmap(of_level)(places)
+        plain, log_q = jax.vmap(of_level)(places.components, places.counts)
+        log_q = log_q - totals[drawn.which]
         log_p = plain[0] + drawn.log_ratio  # the density of w given alpha is in both
-        mixed = logsumexp(shares + jnp.append(log_q, log_p))
+        mixed = logsumexp(places.log_shares + jnp.append(log_q, log_p))
         return with_error(mixture, prior.ridge), log_p - jnp.stack([mixed, log_q[0]])
 
     return jax.lax.map(one, draws, batch_size=BATCH)
@@ -404,36 +374,37 @@ def _draw_one(
 ) -> Mixture:
     """A mixture, first the components in the P places and then those beyond them."""
     key, key_order, key_weights = jr.split(drawn.key, 3)
-    is_prior = drawn.level == len(SHARES)
-    places = jax.tree.map(lambda leaf: jnp.asarray(leaf)[drawn.level], places)
-    K, P = len(places.counts) - 1, n_places
-    order = _order(key_order, places.counts, prior.weights, drawn.alpha, P)
+    is_prior = drawn.level == len(places.counts)
+    own = lambda leaf: jnp.asarray(leaf)[drawn.level]  # noqa: E731
+    components, counts = jax.tree.map(own, places.components), own(places.counts)
+    K, P = len(counts) - 1, n_places
+    order = draw_order(key_order, counts, prior.weights, drawn.alpha, P)
     order = jnp.where(is_prior, K, order)
     more = BEYOND if isinstance(prior.weights, Sticks) else 0
     weights = prior.weights.given(drawn.alpha, jnp.ones(P + more, bool))
     order = jnp.append(order, jnp.full(more, K, order.dtype))
-    weights = weights.update(places.counts[order])
+    weights = weights.update(counts[order])
     if more:  # the last stick takes what is left
         weights = StickBreaking(weights.sticks.at[-1].set(jnp.array([1.0, 0.0])))
     log_weights = weights.draw(key_weights)
-    mean, precision, dof, scale = places.components
+    mean, precision, dof, scale = components
     group = is_prior.astype(int)[None] if family.pooled else order
     components = NormalInverseWishart(mean[order], precision[order], dof[group], scale[group])
     return draw(key, Hyperparameters(Known(log_weights), components), family)
 
 
 def _densities(
-    mixture: Mixture, P: int, places: Places, family: Covariance
+    mixture: Mixture, P: int, components: NormalInverseWishart, counts: Array, family: Covariance
 ) -> tuple[Array, Array, Array]:
     """Of the components in the first P places.
 
     Returns their log prior [], log q of each as any of the kept ones with the log of its weight to
     the power of its points [P, K + 1], and what of log q all have in common [].
     """
-    components, groups = places.components, 1 if family.pooled else P
+    groups = 1 if family.pooled else P
     log_means = _log_means(mixture.means[:P], mixture.scales[:groups], components)
     log_scales = _log_scales(mixture.scales[:groups], components, family)
-    terms = jnp.where(places.counts > 0, mixture.log_weights[:P, None] * places.counts, 0.0)
+    terms = jnp.where(counts > 0, mixture.log_weights[:P, None] * counts, 0.0)
     if family.pooled:
         plain = log_means[:, -1].sum() + log_scales[0, 1]
         return plain, terms + log_means, log_scales[0, 0]

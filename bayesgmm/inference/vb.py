@@ -199,7 +199,7 @@ def _updated(
         found = Moments(*sums, found.evidence)
     weights = prior.weights.given(concentration.mean(), present)
     start = Hyperparameters(weights, prior.components)
-    posterior = update(start, _with_ridge(found, prior.ridge), about, config.family)
+    posterior = update(start, with_ridge(found, prior.ridge), about, config.family)
     learned = learn(posterior.weights, present, prior)
     mixture = read(posterior, present, prior.ridge, config.family)
     logs = jnp.where(present, posterior.weights.expected_log(), 0.0)
@@ -211,7 +211,8 @@ def _updated(
     return VBState(mixture, posterior, learned, present, bound, blank, kappa(mixture))
 
 
-def _with_ridge(found: Moments, ridge: Array) -> Moments:
+def with_ridge(found: Moments, ridge: Array) -> Moments:
+    """Moments of points measured with an error of variance `ridge` [D]."""
     spread = found.counts[:, None] * ridge
     spread = spread if found.second.ndim == 2 else jax.vmap(jnp.diag)(spread)
     return found._replace(second=found.second + spread)
