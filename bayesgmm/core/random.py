@@ -179,3 +179,13 @@ def _log_gamma_at(key: Array, places: Array, shape: Array) -> Array:
     raised = jnp.log(_unit(lift, shape.dtype)) / safe
     drawn = jnp.log(d) + log_v + jnp.where(small, raised, 0)
     return jnp.where(proper, drawn, jnp.where(shape == 0, -jnp.inf, jnp.nan))
+
+
+def choose(u: Array, log_probability: Array) -> Array:
+    """The place [] that a uniform number u [] picks by the inverse of the distribution function.
+
+    Probabilities [J] up to a factor, not all 0; a place of probability 0 is never picked.
+    """
+    cumulative = jnp.cumsum(jnp.exp(log_probability - log_probability.max()))
+    last = len(cumulative) - 1 - jnp.argmax(jnp.flip(log_probability) > -jnp.inf)
+    return jnp.minimum((cumulative <= u * cumulative[-1]).sum(), last)
