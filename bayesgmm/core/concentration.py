@@ -17,6 +17,7 @@ Escobar and West (1995), *Journal of the American Statistical Association* 90, 5
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -27,6 +28,7 @@ from jax.scipy.special import digamma, gammaln
 from bayesgmm.core.arrays import Array
 from bayesgmm.core.logs import finite, normalized
 from bayesgmm.core.partitions import Urns
+from bayesgmm.core.random import choose
 from bayesgmm.core.weights import Dirichlet, StickBreaking
 
 # --- the weights given the concentration ----------------------------------------------------------
@@ -217,6 +219,79 @@ def learned_on_grid(
     masks = jnp.arange(K) < counts[:, None]
     at = jax.vmap(jax.vmap(weights.log_normalizer, (0, None)), (None, 0))
     return GridConcentration(alpha, jnp.asarray(log_probability), at(alpha, masks))
+
+
+# --- draws ----------------------------------------------------------------------------------------
+
+
+class ConcentrationPrior(NamedTuple):
+    """Density of a concentration, a^power (1 + a scale)^-tail exp(-a rate) up to a factor.
+
+    Attributes
+    ----------
+    power, scale, tail, rate : []
+    """
+
+    power: Array | float
+    scale: Array | float
+    tail: Array | float
+    rate: Array | float
+
+    @classmethod
+    def gamma(cls, shape: Array | float, rate: Array | float) -> "ConcentrationPrior":
+        """Gamma(shape, rate), of mean shape / rate."""
+        return cls(shape - 1.0, 0.0, 0.0, rate)
+
+    @classmethod
+    def f(cls, d1: Array | float, d2: Array | float) -> "ConcentrationPrior":
+        """Snedecor's F with these degrees of freedom.
+
+        F(6, 3) is the choice of Fruhwirth-Schnatter, Malsiner-Walli and Grun (2021, section 2)
+        for dynamic mixtures of finite mixtures.
+        """
+        return cls(0.5 * d1 - 1.0, d1 / d2, 0.5 * (d1 + d2), 0.0)
+
+    def log_density(self, alpha: Array) -> Array:
+        """Its logarithm [...], up to a constant."""
+        heavy = self.tail * jnp.log1p(self.scale * alpha)
+        return self.power * jnp.log(alpha) - heavy - self.rate * alpha
+
+
+LATTICE = 32
+"""Points of the lattices on which a concentration is drawn."""
+
+SPACINGS = (0.02, 0.3)
+"""Least and greatest distance of their points, in log alpha."""
+
+
+def redraw(uniforms: Array, alpha: Array, log_density: Callable[[Array], Array]) -> Array:
+    """A Markov step of alpha that leaves a density invariant, without tuning or rejection.
+
+    A lattice in log alpha is laid through the present value: its spacing, and the place of the
+    present value among its `LATTICE` points, are random and do not depend on it. One of the points
+    is drawn with probability proportional to the density, of log alpha. Each of the points would
+    have led to this lattice with the same probability, so that the step is reversible (the
+    proposals of Tjelmeland 2004, *Using all Metropolis-Hastings proposals*, with equal weights).
+
+    Parameters
+    ----------
+    uniforms : [3]
+    alpha : []
+        Positive.
+    log_density : function
+        Of alpha [...], up to a constant.
+
+    Returns
+    -------
+    []
+    """
+    low, high = math.log(SPACINGS[0]), math.log(SPACINGS[1])
+    spacing = jnp.exp(low + (high - low) * uniforms[0])
+    steps = jnp.arange(LATTICE) - jnp.floor(LATTICE * uniforms[1])
+    lattice = alpha * jnp.exp(steps.astype(spacing.dtype) * spacing)
+    log_probability = log_density(lattice) + jnp.log(lattice)
+    found = lattice[choose(uniforms[2], log_probability)]
+    return jnp.where(jnp.isfinite(found), found, alpha)
 
 
 class RandomConcentration(NamedTuple):

@@ -269,39 +269,66 @@ def expected_log_det_precision(components: NormalInverseWishart, family: Covaria
 
 
 def draw(key: Key, posterior: Hyperparameters, family: Covariance) -> Mixture:
-    """One draw of weights, means and covariances.
+    """One draw of weights, means and covariances."""
+    _only_conjugate(family)
+    key_weights, key_gamma, key_above, key_noise = jr.split(key, 4)
+    shape, dtype = gamma_shapes(posterior.components, family), posterior.components.mean.dtype
+    variates = Variates(
+        jr.loggamma(key_gamma, shape, dtype=dtype),
+        jr.normal(key_above, posterior.components.scale.shape, dtype),
+        jr.normal(key_noise, posterior.components.mean.shape, dtype),
+    )
+    means, scales = from_variates(posterior.components, variates, family)
+    return Mixture(posterior.weights.draw(key_weights), means, scales)
+
+
+class Variates(NamedTuple):
+    """The random numbers of one draw of means and covariances.
+
+    Attributes
+    ----------
+    log_gamma : like `gamma_shapes`
+        Logs of gamma variates of these shapes.
+    above : like the scale
+        Standard normal; what stands on and below the diagonals is not read, nor any of an
+        axis-aligned family.
+    noise : [K, D]
+        Standard normal.
+    """
+
+    log_gamma: Array
+    above: Array
+    noise: Array
+
+
+def gamma_shapes(components: NormalInverseWishart, family: Covariance) -> Array:
+    """Shapes of the gamma variates that a draw of the covariances needs, [K, p] (or [1, p])."""
+    half = 0.5 * components.dof[:, None]
+    if family.axis_aligned:
+        return jnp.broadcast_to(half, components.scale.shape)
+    D = components.mean.shape[1]
+    return half - 0.5 * jnp.arange(D)[::-1]  # the last column of A has all the freedom
+
+
+def from_variates(
+    components: NormalInverseWishart, variates: Variates, family: Covariance
+) -> tuple[Array, Array]:
+    """Means [K, D] and scales of one draw, a function of its random numbers.
 
     The inverse Wishart by a Bartlett factor A, upper triangular so that the Cholesky factor
     L A^-T of Sigma, with scale = L L', comes out lower triangular without another factorization.
     """
-    _only_conjugate(family)
-    key_weights, key_scales, key_means = jr.split(key, 3)
-    mean, precision = posterior.components[:2]
-    scales = _draw_scales(key_scales, posterior.components, family)
-    noise = jr.normal(key_means, mean.shape, mean.dtype) / jnp.sqrt(precision)[:, None]
+    mean, precision, _, scale = components
+    noise = variates.noise / jnp.sqrt(precision)[:, None]
     if family.axis_aligned:
-        means = mean + scales * noise
-    else:
-        means = mean + jnp.einsum(
-            "kij,kj->ki", jnp.broadcast_to(scales, (len(mean), *scales.shape[1:])), noise
-        )
-    return Mixture(posterior.weights.draw(key_weights), means, scales)
-
-
-def _draw_scales(key: Key, components: NormalInverseWishart, family: Covariance) -> Array:
-    mean, _, dof, scale = components
-    K, D = mean.shape
-    key_gamma, key_normal = jr.split(key)
-    if family.axis_aligned:
-        shape = jnp.broadcast_to(0.5 * dof[:, None], scale.shape)
-        variance = 0.5 * scale * jnp.exp(-jr.loggamma(key_gamma, shape, dtype=shape.dtype))
-        return jnp.broadcast_to(jnp.sqrt(variance), (K, D))
-    half = 0.5 * (dof[:, None] - jnp.arange(D)[::-1])  # last column of A has all the freedom
-    root = jnp.sqrt(2.0) * jnp.exp(0.5 * jr.loggamma(key_gamma, half, dtype=half.dtype))
-    above = jnp.triu(jr.normal(key_normal, scale.shape, scale.dtype), 1)
-    bartlett = above + jax.vmap(jnp.diag)(root)  # upper triangular A, A A' ~ W(dof, I)
-    lower = jnp.swapaxes(bartlett, -1, -2)
-    return cholesky(scale) @ inverse_lower(lower)
+        variance = 0.5 * scale * jnp.exp(-variates.log_gamma)
+        scales = jnp.broadcast_to(jnp.sqrt(variance), mean.shape)
+        return mean + scales * noise, scales
+    root = jnp.sqrt(2.0) * jnp.exp(0.5 * variates.log_gamma)
+    bartlett = jnp.triu(variates.above, 1) + jax.vmap(jnp.diag)(root)  # A A' ~ W(dof, I)
+    scales = cholesky(scale) @ inverse_lower(jnp.swapaxes(bartlett, -1, -2))
+    every = jnp.broadcast_to(scales, (len(mean), *scales.shape[1:]))
+    return mean + jnp.einsum("kij,kj->ki", every, noise), scales
 
 
 # --- evidence and divergence --------------------------------------------------------------------

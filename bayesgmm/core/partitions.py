@@ -141,16 +141,26 @@ class PitmanYor(NamedTuple):
         slots; the last free slot takes all that is left, and if none is free it is left out, so
         that the weights sum to less than one (Pitman 1996, corollary 20).
         """
+        kept, broken, rest = self.shapes(counts)
+        drawn = _log_gammas(key, jnp.concatenate([kept, broken, floating(rest)[None]]))
+        log_kept, log_broken, log_rest = jnp.split(drawn, [counts.size, 2 * counts.size])
+        return self.log_weights(counts, log_kept, log_broken, log_rest)
+
+    def shapes(self, counts: Array) -> tuple[Array, Array, Array]:
+        """Shapes of the gamma variates of a draw: of the slots [T], of their rests [T], of all."""
         occupied = counts > 0
         t, rank = occupied.sum(), jnp.cumsum(~occupied)
         rest = self.alpha + t * self.discount
         broken = jnp.where(rank == rank[-1], 0, rest + rank * self.discount)
         kept = jnp.where(occupied, counts - self.discount, 1 - self.discount)
-        shapes = jnp.concatenate([kept, broken, floating(rest)[None]])
-        log_kept, log_broken, log_rest = jnp.split(
-            _log_gammas(key, shapes), [counts.size, 2 * counts.size]
-        )
-        log_rest = jnp.where(t > 0, log_rest, 0)  # all there is if t = 0, whatever its shape
+        return kept, broken, rest
+
+    def log_weights(
+        self, counts: Array, log_kept: Array, log_broken: Array, log_rest: Array
+    ) -> Array:
+        """Log weights [T] from logs of gamma variates with these `shapes`, the last one of [1]."""
+        occupied = counts > 0
+        log_rest = jnp.where(occupied.any(), log_rest, 0)  # all there is, whatever its shape
         total = logsumexp(jnp.append(jnp.where(occupied, log_kept, -jnp.inf), log_rest))
         both = jnp.logaddexp(log_kept, log_broken)
         passed = before(jnp.where(occupied, 0, log_broken - both))

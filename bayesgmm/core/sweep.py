@@ -196,10 +196,14 @@ def hard(key: Key, data: Data, mixture: Mixture, form: Form) -> tuple[Array, Mom
     moments : Moments
         Of the points as labelled; the evidence is the marginal one, as `soft` gives it.
     """
+    return allocate(jr.uniform(key, data.weight.shape, data.weight.dtype), data, mixture, form)
+
+
+def allocate(uniform: Array, data: Data, mixture: Mixture, form: Form) -> tuple[Array, Moments]:
+    """As `hard`, from a number between 0 and 1 for each point [N]."""
     frame = frame_of(form)
     coefficients = frame.encode(mixture)
     K = mixture.means.shape[0]
-    uniform = jr.uniform(key, data.weight.shape, data.weight.dtype)
 
     def body(part: Data, uniform: Array):
         joint, features = frame.joint(coefficients, part.points)

@@ -290,7 +290,7 @@ class FiniteMixture(NamedTuple):
     def mode(self) -> Array:
         """Log weights [T] at the most probable K, and given that K as `Dirichlet.mode` has it."""
         best = jnp.argmax(self.log_n_components())
-        gamma, owners = jnp.take(self.concentration, best), self._owners(best + 1)
+        gamma, owners = jnp.take(self.concentration, best), self.owners(best + 1)
         exponents = self._with_outside() + owners * (gamma - 1)
         return log_peak(exponents, self._with_outside() + owners * gamma)[:-1]
 
@@ -320,7 +320,7 @@ class FiniteMixture(NamedTuple):
     def draw_weights(self, key: Key, n_components: Array | int) -> Array:
         """Log of one draw of the weights [T] given K = `n_components` [] and the counts."""
         K = jnp.asarray(n_components)
-        owned = self._owners(K) * jnp.take(self.concentration, K - 1)
+        owned = self.owners(K) * jnp.take(self.concentration, K - 1)
         return Dirichlet(self._with_outside() + owned).draw(key)[:-1]
 
     def kl(self, prior: "FiniteMixture") -> Array:
@@ -372,8 +372,8 @@ class FiniteMixture(NamedTuple):
     def _with_outside(self) -> Array:
         return jnp.pad(self.counts, (0, 1))
 
-    def _owners(self, K: Array, occupied: Array | None = None) -> Array:
-        """How many of K [...] components each slot holds, then those without one, [..., T+1]."""
+    def owners(self, K: Array, occupied: Array | None = None) -> Array:
+        """How many of K [...] components each slot holds, then those without one, [..., T + 1]."""
         occupied = self.counts > 0 if occupied is None else occupied
         rank = jnp.cumsum(~occupied)  # of a free slot, from 1
         spare = K[..., None] - occupied.sum()
@@ -385,7 +385,7 @@ class FiniteMixture(NamedTuple):
 
     def _given_each(self, occupied: Array | None = None) -> Dirichlet:
         """Weights of the slots for each K, a Dirichlet [Kmax, T+1]; last what has no slot."""
-        owners = self._owners(self._each(), occupied)
+        owners = self.owners(self._each(), occupied)
         return Dirichlet(self._with_outside() + owners * self.concentration[:, None])
 
 

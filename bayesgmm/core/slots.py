@@ -1,0 +1,266 @@
+"""Weights over slots given a partition: what a blocked Gibbs sampler draws for every prior.
+
+T slots hold the clusters and the components without points; which slot holds what is a label
+without meaning. Given the partition (and K, where the prior has one) the weights are normalized
+gamma variates, in the exact posterior of the infinite model: no order of sticks is needed, and no
+truncation but that of the last free slot, which stands for all components that found none. Two
+points that take it in one sweep might have taken two components: then more slots are needed
+(`Weighting.crowded`).
+
+==========  ===========================================================  =======================
+weights     prior                                                        p(partition), given K
+==========  ===========================================================  =======================
+finite      K known, w ~ Dirichlet(alpha, ..., alpha)                    K! / (K - t)!
+static      K ~ p(K), w | K ~ Dirichlet(alpha, ..., alpha)               Gamma(K a) / Gamma(K a + N)
+dynamic     K ~ p(K), w | K ~ Dirichlet(alpha / K, ..., alpha / K)       prod_c Gamma(n_c + a) / Gamma(a)
+process     Dirichlet process, Pitman-Yor process                        prod_{i < t} (alpha + i d) ...
+==========  ===========================================================  =======================
+
+References
+----------
+Fruhwirth-Schnatter, Malsiner-Walli and Grun (2021), *Bayesian Analysis* 16, 1279-1307: K, alpha
+and the weights of mixtures of finite mixtures. Miller and Harrison (2018), *Journal of the American
+Statistical Association* 113, 340-356. Pitman (1996), *Some developments of the Blackwell-MacQueen
+urn scheme*, corollary 20: the weights of a process given a partition.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax.scipy.special import gammaln, logsumexp
+
+from bayesgmm.core.arrays import Array
+from bayesgmm.core.logs import log_falling, log_rising, normalized, positive
+from bayesgmm.core.partitions import PitmanYor
+from bayesgmm.core.random import choose
+from bayesgmm.core.weights import FiniteMixture
+
+
+class SlotPrior(NamedTuple):
+    """Prior of the weights, but for the concentration.
+
+    Attributes
+    ----------
+    log_n_components : [Kmax]
+        log p(K = k) at entry k - 1 (static, dynamic); any length otherwise.
+    n_components : []
+        K (finite).
+    discount : []
+        Of a process.
+    """
+
+    log_n_components: Any
+    n_components: Any = 1
+    discount: Any = 0.0
+
+
+class Weighting(NamedTuple):
+    """How one kind of weights is drawn: functions of the counts [T] of a partition.
+
+    Attributes
+    ----------
+    joined : (counts [...], alpha, prior) -> [..., J]
+        What a cluster with this many points adds to the log probability of a partition.
+    opened : (t, N, alpha, prior) -> [J]
+        What t clusters of N points add; log p(partition) is the logsumexp over J of the sum. A
+        `joined` of length 1 belongs to every entry of `opened`.
+    number : (uniform [], counts, alpha, prior) -> []
+        K.
+    partition_given : (counts, K, alpha, prior) -> []
+        log p(partition | K, alpha), up to a constant in alpha.
+    shapes : (counts, K, alpha, prior) -> list of arrays
+        Of the gamma variates of the weights.
+    log_weights : (log_gammas, counts, alpha, prior) -> [T]
+    several : (counts, K, prior) -> [T] of bool, [] of bool
+        Which slot stands for several components, and whether some have no slot at all.
+    """
+
+    joined: Callable
+    opened: Callable
+    number: Callable
+    partition_given: Callable
+    shapes: Callable
+    log_weights: Callable
+    several: Callable
+
+    def log_eppf(self, counts: Array, alpha: Array, prior: SlotPrior) -> Array:
+        """Log probability [] of a partition with these counts [T], K summed out."""
+        t = (counts > 0).sum()
+        joined = jnp.where((counts > 0)[:, None], self.joined(positive(counts), alpha, prior), 0)
+        return logsumexp(self.opened(t, counts.sum(), alpha, prior) + joined.sum(0))
+
+    def crowded(self, counts: Array, K: Array, prior: SlotPrior, after: Array) -> Array:
+        """Whether an allocation that made counts `after` of `counts` [T] needs more slots."""
+        lump, left_out = self.several(counts, K, prior)
+        return left_out | (lump & (after > 1.5)).any()
+
+
+# --- a finite number, known or not ----------------------------------------------------------------
+
+
+def _each(prior: SlotPrior, dtype: Any) -> Array:
+    return jnp.arange(1, len(prior.log_n_components) + 1, dtype=dtype)
+
+
+def _joined_alike(counts: Array, alpha: Array, prior: SlotPrior) -> Array:
+    return log_rising(alpha, counts)[..., None]
+
+
+def _joined_shared(counts: Array, alpha: Array, prior: SlotPrior) -> Array:
+    return log_rising(alpha / _each(prior, alpha.dtype), counts[..., None])
+
+
+def _opened_finite(t: Array, N: Array, alpha: Array, prior: SlotPrior) -> Array:
+    K = jnp.asarray(prior.n_components, alpha.dtype)
+    return (log_falling(K, t) - log_rising(K * alpha, N))[None]
+
+
+def _opened_static(t: Array, N: Array, alpha: Array, prior: SlotPrior) -> Array:
+    K = _each(prior, alpha.dtype)
+    return prior.log_n_components + log_falling(K, t) - log_rising(K * alpha, N)
+
+
+def _opened_dynamic(t: Array, N: Array, alpha: Array, prior: SlotPrior) -> Array:
+    K = _each(prior, alpha.dtype)
+    return prior.log_n_components + log_falling(K, t) - log_rising(alpha, N)
+
+
+def _number_known(uniform: Array, counts: Array, alpha: Array, prior: SlotPrior) -> Array:
+    return jnp.asarray(prior.n_components, jnp.int32)
+
+
+def _drawn_number(uniform: Array, log_probability: Array) -> Array:
+    return 1 + choose(uniform, log_probability).astype(jnp.int32)
+
+
+def _number_static(uniform: Array, counts: Array, alpha: Array, prior: SlotPrior) -> Array:
+    """The sizes of the clusters say nothing of K beyond their number."""
+    return _drawn_number(uniform, _opened_static((counts > 0).sum(), counts.sum(), alpha, prior))
+
+
+def _number_dynamic(uniform: Array, counts: Array, alpha: Array, prior: SlotPrior) -> Array:
+    joined = _joined_shared(positive(counts), alpha, prior)
+    joined = jnp.where((counts > 0)[:, None], joined, 0).sum(0)
+    opened = _opened_dynamic((counts > 0).sum(), counts.sum(), alpha, prior)
+    return _drawn_number(uniform, opened + joined)
+
+
+def _given_alike(counts: Array, K: Array, alpha: Array, prior: SlotPrior) -> Array:
+    joined = jnp.where(counts > 0, log_rising(alpha, counts), 0).sum()
+    return joined - log_rising(K * alpha, counts.sum())
+
+
+def _given_shared(counts: Array, K: Array, alpha: Array, prior: SlotPrior) -> Array:
+    return _given_alike(counts, K, alpha / K, prior)
+
+
+def _owners(counts: Array, K: Array) -> Array:
+    """Components of each slot, and of none, [T + 1]: see `FiniteMixture`."""
+    one = jnp.ones(1, counts.dtype)
+    return FiniteMixture(one, one, counts).owners(K)
+
+
+def _shapes_of(counts: Array, K: Array, concentration: Array) -> list[Array]:
+    return [counts + _owners(counts, K)[:-1] * concentration]
+
+
+def _shapes_alike(counts: Array, K: Array, alpha: Array, prior: SlotPrior) -> list[Array]:
+    return _shapes_of(counts, K, alpha)
+
+
+def _shapes_shared(counts: Array, K: Array, alpha: Array, prior: SlotPrior) -> list[Array]:
+    return _shapes_of(counts, K, alpha / K)
+
+
+def _shares(log_gammas: list[Array], counts: Array, alpha: Array, prior: SlotPrior) -> Array:
+    return normalized(log_gammas[0])
+
+
+def _several_of_k(counts: Array, K: Array, prior: SlotPrior) -> tuple[Array, Array]:
+    owners = _owners(counts, K)
+    return (owners[:-1] > 1) & (counts == 0), owners[-1] > 0
+
+
+# --- an infinite number ---------------------------------------------------------------------------
+
+
+def _joined_process(counts: Array, alpha: Array, prior: SlotPrior) -> Array:
+    return log_rising(jnp.asarray(1 - prior.discount, alpha.dtype), counts - 1)[..., None]
+
+
+def _opened_process(t: Array, N: Array, alpha: Array, prior: SlotPrior) -> Array:
+    d = jnp.asarray(prior.discount, alpha.dtype)
+    steps = alpha / positive(d) + 1
+    several = gammaln(steps + t - 1) - gammaln(steps) + (t - 1) * jnp.log(positive(d))
+    opening = jnp.where(d > 0, several, (t - 1) * jnp.log(positive(alpha)))
+    return (opening - log_rising(alpha + 1, N - 1))[None]
+
+
+def _given_process(counts: Array, K: Array, alpha: Array, prior: SlotPrior) -> Array:
+    return _opened_process((counts > 0).sum(), counts.sum(), alpha, prior)[0]
+
+
+def _number_process(uniform: Array, counts: Array, alpha: Array, prior: SlotPrior) -> Array:
+    return jnp.zeros((), jnp.int32)
+
+
+def _process(alpha: Array, prior: SlotPrior) -> PitmanYor:
+    return PitmanYor(alpha, prior.discount)
+
+
+def _shapes_process(counts: Array, K: Array, alpha: Array, prior: SlotPrior) -> list[Array]:
+    kept, broken, rest = _process(alpha, prior).shapes(counts)
+    return [rest[None], jnp.stack([kept, broken], 1)]
+
+
+def _sticks(log_gammas: list[Array], counts: Array, alpha: Array, prior: SlotPrior) -> Array:
+    rest, slots = log_gammas
+    return _process(alpha, prior).log_weights(counts, slots[:, 0], slots[:, 1], rest)
+
+
+def _several_of_process(counts: Array, K: Array, prior: SlotPrior) -> tuple[Array, Array]:
+    free = counts == 0
+    rank = jnp.cumsum(free)
+    return free & (rank == rank[-1]), rank[-1] == 0
+
+
+WEIGHTINGS: dict[str, Weighting] = {
+    "finite": Weighting(
+        _joined_alike,
+        _opened_finite,
+        _number_known,
+        _given_alike,
+        _shapes_alike,
+        _shares,
+        _several_of_k,
+    ),
+    "static": Weighting(
+        _joined_alike,
+        _opened_static,
+        _number_static,
+        _given_alike,
+        _shapes_alike,
+        _shares,
+        _several_of_k,
+    ),
+    "dynamic": Weighting(
+        _joined_shared,
+        _opened_dynamic,
+        _number_dynamic,
+        _given_shared,
+        _shapes_shared,
+        _shares,
+        _several_of_k,
+    ),
+    "process": Weighting(
+        _joined_process,
+        _opened_process,
+        _number_process,
+        _given_process,
+        _shapes_process,
+        _sticks,
+        _several_of_process,
+    ),
+}
+"""Kinds of weights by name."""
