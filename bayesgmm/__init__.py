@@ -8,12 +8,14 @@ if TYPE_CHECKING:
     from bayesgmm import core, datasets, plots
     from bayesgmm.estimators.conjugate import ConjugatePrior
     from bayesgmm.estimators.em import GaussianMixture
+    from bayesgmm.estimators.mcmc import MCMCGaussianMixture
     from bayesgmm.estimators.variational import BayesianGaussianMixture
 
 __all__ = [
     "BayesianGaussianMixture",
     "ConjugatePrior",
     "GaussianMixture",
+    "MCMCGaussianMixture",
     "core",
     "datasets",
     "plots",
@@ -25,6 +27,7 @@ _HOMES = {
     "BayesianGaussianMixture": "bayesgmm.estimators.variational",
     "ConjugatePrior": "bayesgmm.estimators.conjugate",
     "GaussianMixture": "bayesgmm.estimators.em",
+    "MCMCGaussianMixture": "bayesgmm.estimators.mcmc",
 }
 
 

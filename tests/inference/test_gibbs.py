@@ -10,7 +10,14 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from bayesgmm.core import FAMILIES, Data, NormalInverseWishart, choose_form, n_components_prior, random
+from bayesgmm.core import (
+    FAMILIES,
+    Data,
+    NormalInverseWishart,
+    choose_form,
+    n_components_prior,
+    random,
+)
 from bayesgmm.core.concentration import ConcentrationPrior
 from bayesgmm.core.slots import SlotPrior
 from bayesgmm.inference import gibbs
@@ -35,7 +42,9 @@ def components_of(given):
         dof, scale = 2 * given["a0"], 2 * np.atleast_1d(given["b0"])
         scale = scale[:, None] if given["family"] == "nig" else scale
     mean = np.atleast_1d(given["m0"])[None].astype(float)
-    return NormalInverseWishart(mean, np.array([given["k0"]], float), np.array([dof], float), scale[None])
+    return NormalInverseWishart(
+        mean, np.array([given["k0"]], float), np.array([dof], float), scale[None]
+    )
 
 
 def weights_of(prior):

@@ -1,0 +1,605 @@
+"""MCMCGaussianMixture: draws from the posterior of a mixture."""
+
+import warnings
+from functools import partial
+from typing import Any, Self
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from bayesgmm.core.arrays import Data, Standardizer, float_scope
+from bayesgmm.core.covariance import Covariance
+from bayesgmm.core.forms import exact_form
+from bayesgmm.core.mixture import Mixture
+from bayesgmm.estimators import priors
+from bayesgmm.estimators.base import Entered, MixtureEstimator, check_n_samples
+from bayesgmm.estimators.chains import Bar, first_labels, in_order, joined
+from bayesgmm.estimators.checks import check_number, check_univariate, lookup
+from bayesgmm.estimators.em import GaussianMixture
+from bayesgmm.estimators.points import in_blocks, standard_data
+from bayesgmm.estimators.sampling import (
+    WeightOptions,
+    check_counts,
+    prior_of_clusters,
+    weight_options,
+)
+from bayesgmm.inference import gibbs
+from bayesgmm.posterior import predictive, relabel, summary
+from bayesgmm.posterior.partitions import similarity
+
+SEVERAL = 5
+"""Clusters that the scale of the prior is made for, where their number is not known."""
+
+ENOUGH = 10
+"""Draws a chain that an interrupted run is kept for."""
+
+POINTWISE, PREDICTED = 20_000_000, 2_000_000
+"""Numbers that the groups log_likelihood (left out above) and posterior_predictive (fewer draws) of
+`posterior_` may hold."""
+
+
+class MCMCGaussianMixture(MixtureEstimator):
+    r"""Gaussian mixture with priors, its posterior sampled by Markov chain Monte Carlo.
+
+    Draws of weights, means, covariances, assignments and the number of clusters, by blocked Gibbs
+    sampling: all labels given all parameters, all parameters given all labels, and the number of
+    components by telescoping (Fruhwirth-Schnatter, Malsiner-Walli and Grun 2021) or with as many
+    slots as a sweep needs, so that no process is truncated.
+
+    Parameters
+    ----------
+    n_components : int, "mfm", "dp" or "py", default "mfm"
+        A known number of components; a mixture of finite mixtures, with a prior over their number;
+        a Dirichlet process; or a Pitman-Yor process.
+    covariance_type : str, default "full"
+        "full" (VVV), "tied" (EEE), "diag" (VVI), "spherical" (VII), by scikit-learn's name or
+        mclust's; "E" (shared variance) and "V" for one feature.
+    mean_prior : array [D], optional
+        The mean of the points when not given.
+    mean_precision_prior : float, optional
+        Number of points that the prior of a mean is worth. K^(-2/D) when not given, with K =
+        n_components, or 5 where that is not a number: with `covariance_prior` not given either, the
+        means of the clusters are then expected to vary as the points do.
+    degrees_of_freedom_prior : float, optional
+        Of the inverse Wishart, or twice the shape of the inverse Gamma; D + 2 when not given.
+    covariance_prior : array, optional
+        Scale of the inverse Wishart: [D, D], [D] for "diag", a number for "spherical". The
+        covariance of the points in that form divided by K^(2/D) when not given (Fraley and Raftery
+        2007), K as above.
+    weight_concentration_prior : float or tuple, optional
+        A number is fixed; ("gamma", shape, rate) and ("f", d1, d2) are priors under which it is
+        learned. When not given: 1 for a known number of components and for
+        ``weight_prior="static"``; ("f", 6, 3) for ``weight_prior="dynamic"``; ("gamma", 2, 4)
+        (Escobar and West 1995) for the processes.
+    discount_prior : float in [0, 1), optional
+        Of the Pitman-Yor process; 0.25 when not given.
+    n_components_prior : tuple or array, optional
+        Of "mfm": ("poisson", rate), K - 1 ~ Poisson; ("geometric", p), P(K) = p (1 - p)^(K - 1);
+        ("uniform", largest); ("bnb", size, a, b), K - 1 beta negative binomial; or probabilities of
+        1, 2, ... components. ("bnb", 1, 4, 3) when not given.
+    weight_prior : {"dynamic", "static"}, optional
+        Of "mfm": Dirichlet(alpha / K) or Dirichlet(alpha) weights; "dynamic" when not given.
+    max_components : int, optional
+        The most components that a draw may hold where their number is not known. When not given
+        room is made as it is needed.
+    n_chains : int, default 4
+        They begin at k-means, at random labels, with all points in one cluster, and at the nearest
+        of random points, in turn.
+    n_samples : int, default 1000
+        Draws kept of each chain.
+    n_warmup : int, optional
+        Sweeps of each chain before the first draw; ``n_samples * thin`` when not given.
+    thin : int, default 1
+        Sweeps a draw.
+    random_state : int, RandomState or None
+    warm_start : bool, default False
+        Whether `fit` goes on with the chains of the last fit, without warm-up, and adds its draws
+        to those.
+    progress_bar : bool, default True
+        Shown on standard error by runs longer than a second.
+
+    Attributes
+    ----------
+    n_components_ : int
+        Clusters of the point summary below: the most frequent number of clusters.
+    weights_ : ndarray [K]
+    means_ : ndarray [K, D]
+    covariances_, precisions_, precisions_cholesky_ : ndarray
+        Posterior means (of weights, means, covariances) over the draws with K clusters, these
+        matched to one partition, from the largest cluster down. Shapes as in scikit-learn.
+    labels_ : ndarray [N]
+        Most probable cluster of each row, ``predict`` of the points.
+    converged_ : bool
+        Whether R-hat is at most 1.01 and the bulk effective sample size at least 400 for all
+        quantities of `diagnose`.
+    n_iter_ : int
+        Sweeps of each chain.
+    n_draws_ : int
+        Draws kept, of all chains together.
+    posterior_ : xarray.DataTree
+        The draws in ArviZ's schema.
+    mean_prior_, mean_precision_prior_, degrees_of_freedom_prior_, covariance_prior_
+        The hyperparameters as used.
+    mixture_ : core.Mixture
+        `weights_`, `means_` and `covariances_`: the plug-in.
+    n_features_in_ : int
+    feature_names_in_ : ndarray [D]
+        When `X` was a DataFrame.
+
+    References
+    ----------
+    Escobar and West (1995), *Journal of the American Statistical Association* 90, 577-588.
+    Fraley and Raftery (2007), *Journal of Classification* 24, 155-181.
+    Fruhwirth-Schnatter, Malsiner-Walli and Grun (2021), *Bayesian Analysis* 16, 1279-1307.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayesgmm import MCMCGaussianMixture
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.concatenate([rng.normal(-4, 1, 60), rng.normal(4, 1, 40)])[:, None]
+    >>> model = MCMCGaussianMixture(2, random_state=0).fit(X)
+    >>> model.converged_, model.weights_.round(1)
+    (True, array([0.6, 0.4]))
+    """
+
+    _plug_in = GaussianMixture
+
+    def __init__(
+        self,
+        n_components: Any = "mfm",
+        *,
+        covariance_type: str = "full",
+        mean_prior: Any = None,
+        mean_precision_prior: float | None = None,
+        degrees_of_freedom_prior: float | None = None,
+        covariance_prior: Any = None,
+        weight_concentration_prior: Any = None,
+        discount_prior: float | None = None,
+        n_components_prior: Any = None,
+        weight_prior: str | None = None,
+        max_components: int | None = None,
+        n_chains: int = 4,
+        n_samples: int = 1000,
+        n_warmup: int | None = None,
+        thin: int = 1,
+        random_state: Any = None,
+        warm_start: bool = False,
+        progress_bar: bool = True,
+    ):
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.mean_prior = mean_prior
+        self.mean_precision_prior = mean_precision_prior
+        self.degrees_of_freedom_prior = degrees_of_freedom_prior
+        self.covariance_prior = covariance_prior
+        self.weight_concentration_prior = weight_concentration_prior
+        self.discount_prior = discount_prior
+        self.n_components_prior = n_components_prior
+        self.weight_prior = weight_prior
+        self.max_components = max_components
+        self.n_chains = n_chains
+        self.n_samples = n_samples
+        self.n_warmup = n_warmup
+        self.thin = thin
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.progress_bar = progress_bar
+
+    # --- the fit
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Sample the posterior.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame [N, D]
+            Computed in float64 whatever its type.
+        y : ignored
+        sample_weight : array-like [N] of whole numbers, optional
+            A row of weight 2 counts as two rows, each with a label of its own; one of weight 0 as
+            none.
+
+        Returns
+        -------
+        self
+            An interrupt (KeyboardInterrupt) ends the sampling and keeps the draws there are, if
+            there are ten a chain; else the estimator is as it was before.
+
+        Raises
+        ------
+        ValueError
+            If an argument is not as described, or a value is missing or infinite.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the chains have not converged, what is wrong and what to do about it.
+        """
+        return self._fit_or_stay(X, sample_weight)
+
+    def _fit(self, X: Any, sample_weight: Any) -> None:
+        options = self._check_options()
+        resume = self.warm_start and hasattr(self, "_chains")
+        entered = self._enter(X, sample_weight)
+        copies = check_counts(entered.weight)
+        rows = entered.X if copies is None else np.repeat(entered.X, copies, axis=0)
+        kept = Entered(np.asarray(rows, np.float64), None)
+        check_univariate(self.covariance_type, kept.X.shape[1])
+        units = self._units(kept, self._family.scaling)
+        own = self._component_prior(kept, units, options)
+        data = standard_data(kept.X, None, units)
+        with float_scope("float64"):
+            draws = self._sample(data, len(kept.X), units, own, options, resume)
+        self._leave(draws, units, own, entered, kept, options, resume)
+
+    def _check_options(self) -> WeightOptions:
+        lookup(priors.CONJUGATE, self.covariance_type, "covariance_type")
+        options = weight_options(
+            self.n_components,
+            self.weight_prior,
+            self.weight_concentration_prior,
+            self.discount_prior,
+            self.n_components_prior,
+        )
+        for name, low in (("n_chains", 1), ("n_samples", 4), ("thin", 1)):
+            check_number(getattr(self, name), name, integer=True, low=low)
+        if self.n_warmup is not None:
+            check_number(self.n_warmup, "n_warmup", integer=True, low=0)
+        if self.max_components is not None:
+            check_number(self.max_components, "max_components", integer=True, low=2)
+            if options.known is not None:
+                raise ValueError(
+                    "max_components is for an unknown number of components, and has no meaning "
+                    f"with n_components={self.n_components!r}: leave it None."
+                )
+        for name in ("warm_start", "progress_bar"):
+            if not isinstance(getattr(self, name), bool | np.bool_):
+                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}.")
+        return options
+
+    @property
+    def _family(self) -> Covariance:
+        return priors.CONJUGATE[self.covariance_type]
+
+    def _component_prior(
+        self, kept: Entered, units: Standardizer, options: WeightOptions
+    ) -> priors.ComponentPrior:
+        D, K = len(units.scale), options.known or SEVERAL
+        scale, precision = self.covariance_prior, self.mean_precision_prior
+        if scale is None:
+            scale = partial(priors.empirical, kept, units, self._family, K, "data-scaled")
+        dof = self.degrees_of_freedom_prior
+        return priors.component_prior(
+            D,
+            self._family,
+            mean=units.centre if self.mean_prior is None else self.mean_prior,
+            mean_precision=K ** (-2.0 / D) if precision is None else precision,
+            dof=D + 2.0 if dof is None else dof,
+            scale=scale,
+        )
+
+    def _sample(
+        self,
+        data: Data,
+        n_rows: int,
+        units: Standardizer,
+        own: priors.ComponentPrior,
+        options: WeightOptions,
+        resume: bool,
+    ) -> gibbs.Draws:
+        family = self._family
+        components = priors.change_units(priors.spread(own, family, 1), units, family, to_core=True)
+        prior = gibbs.GibbsPrior(options.prior, options.concentration, components)
+        config = self._config(options)
+        states = (
+            self._resumed(data, config) if resume else self._begun(data, n_rows, config, options)
+        )
+        warmup = self.n_samples * self.thin if self.n_warmup is None else self.n_warmup
+        most = options.known or self.max_components or gibbs.SLOTS[-1]
+        bar = Bar(self.progress_bar)
+        try:
+            return gibbs.run(
+                states,
+                data,
+                prior,
+                config,
+                self.n_samples,
+                self.thin,
+                0 if resume else warmup,
+                most,
+                bar,
+            )
+        finally:
+            bar.close()
+
+    def _config(self, options: WeightOptions) -> gibbs.GibbsConfig:
+        form = exact_form(self._family.axis_aligned)
+        learned = options.learned is not None
+        return gibbs.GibbsConfig(self._family, form, options.kind.weights, learned)
+
+    def _begun(
+        self, data: Data, n_rows: int, config: gibbs.GibbsConfig, options: WeightOptions
+    ) -> gibbs.GibbsState:
+        rng = check_random_state(self.random_state)
+        labels = first_labels(data, n_rows, options.known, self.n_chains, rng)
+        keys = rng.randint(2**32, size=(self.n_chains, 2), dtype=np.uint32)
+        T = options.known or min(gibbs.SLOTS[0], self.max_components or gibbs.SLOTS[0])
+        labels = np.minimum(labels, T - 1)
+        return gibbs.start_all(keys, data, labels, np.float64(options.alpha), config, T)
+
+    def _resumed(self, data: Data, config: gibbs.GibbsConfig) -> gibbs.GibbsState:
+        state, last = self._chains
+        same = last == config and state.labels.shape == (self.n_chains, data.weight.size)
+        if not same or state.mixture.means.shape[2] != len(data.points):
+            raise ValueError(
+                "warm_start=True goes on with the chains of the last fit, which needs the same "
+                "points and options. Set warm_start=False to start anew."
+            )
+        return state
+
+    # --- what it leaves
+
+    def _leave(
+        self,
+        draws: gibbs.Draws,
+        units: Standardizer,
+        own: priors.ComponentPrior,
+        entered: Entered,
+        kept: Entered,
+        options: WeightOptions,
+        resume: bool,
+    ) -> None:
+        S = draws.labels.shape[1]
+        if draws.interrupted and S < ENOUGH:
+            raise KeyboardInterrupt(f"after {S} draws a chain: the last fit is kept, if any")
+        self._chains = draws.state, self._config(options)
+        found = in_order(draws, units, len(kept.X))
+        self._draws = joined(self._draws if resume else None, found)
+        self._kept, self._options = kept, options
+        self.__dict__.pop("_tree", None)
+        self.n_iter_ = int(draws.state.sweep.max())
+        self.n_draws_ = self._draws.alpha.size
+        self.mean_prior_, self.mean_precision_prior_ = own.mean, own.mean_precision
+        self.degrees_of_freedom_prior_ = own.dof
+        self.covariance_prior_ = priors.packed(own.scale, self._family)
+        self._summarize(entered.X.dtype)
+        self.labels_ = self._probabilities(entered.X).argmax(1)
+        self._judge(draws)
+
+    def _summarize(self, dtype: Any) -> None:
+        """Means over the draws with the most frequent number of clusters, matched to one."""
+        flat, D = self._draws.flat(), len(self.mean_prior_)
+        number = flat.n_clusters
+        reference = relabel.pivot(flat.labels, number)
+        K = int(reference.max()) + 1
+        alike = np.flatnonzero(number == K)
+        places = relabel.matched(flat.labels[alike], reference, K)
+        rows = alike[:, None], places
+        log_weights, means, scales = (leaf[rows] for leaf in flat.mixtures)
+        self._clusters = Mixture(log_weights, means, scales)
+        weights = np.exp(log_weights)
+        weights = (weights / weights.sum(1, keepdims=True)).mean(0)
+        covariances = np.einsum("skij,sklj->kil", scales, scales) / len(alike)
+        root = np.linalg.cholesky(covariances)
+        identity = Standardizer(np.zeros(D), np.ones(D))
+        self._publish(Mixture(np.log(weights), means.mean(0), root), identity, dtype)
+        self.n_components_ = K
+
+    def _judge(self, draws: gibbs.Draws) -> None:
+        """`converged_`, and a warning that says what is wrong and what to do."""
+        table = self.diagnose()
+        self.converged_ = summary.has_converged(table)
+        said = summary.advice(table, self._draws.log_likelihood)
+        if draws.crowded.any() and self._options.known is None:
+            most = self.max_components or gibbs.SLOTS[-1]
+            said.insert(
+                0,
+                f"{int(draws.crowded.sum())} sweeps needed more than the {most} components that "
+                "max_components allows, so that the draws are not of the posterior: raise it",
+            )
+            self.converged_ = False
+        if draws.interrupted:
+            said.insert(
+                0,
+                f"interrupted: {draws.labels.shape[1]} of {self.n_samples} draws a chain are kept; "
+                "warm_start=True goes on",
+            )
+        if said:
+            message = "The posterior sample cannot be relied on yet:\n- " + "\n- ".join(said)
+            warnings.warn(message, ConvergenceWarning, stacklevel=5)
+
+    # --- what can be asked of the posterior
+
+    def diagnose(self) -> Any:
+        """How well the chains have converged, on quantities that do not depend on labels.
+
+        Returns
+        -------
+        DataFrame
+            A row each for the number of clusters, the log likelihood, the entropy of the partition
+            (nats), the largest weight and the sum of squared weights, and for the number of
+            components and the concentration where they are drawn. Columns `mean`, `sd`,
+            `mcse_mean`, `ess_bulk`, `ess_tail`, `r_hat` and `verdict`: "converged", "chains
+            disagree" (R-hat above 1.01), "too few draws" (bulk ESS below 400), or "constant", which
+            says nothing.
+
+        References
+        ----------
+        Vehtari et al. (2021), *Bayesian Analysis* 16, 667-718.
+        """
+        check_is_fitted(self)
+        return summary.diagnostics(self._quantities())
+
+    def _quantities(self) -> dict[str, np.ndarray]:
+        found = self._draws.label_free()
+        if self._options.kind.weights in ("static", "dynamic"):
+            found["n_components"] = self._draws.n_components
+        if self._options.learned is not None:
+            found["concentration"] = self._draws.alpha
+        return found
+
+    def n_clusters_posterior(self) -> Any:
+        """Posterior of the number of clusters that hold points, K+.
+
+        Returns
+        -------
+        DataFrame
+            Indexed by the number; columns `probability`, `mcse` (its Monte Carlo standard error,
+            from all chains) and `prior`, the probability before any point is seen.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from bayesgmm import MCMCGaussianMixture
+        >>> rng = np.random.default_rng(0)
+        >>> X = np.concatenate([rng.normal(-4, 1, 60), rng.normal(4, 1, 40)])[:, None]
+        >>> model = MCMCGaussianMixture(random_state=0).fit(X)
+        >>> int(model.n_clusters_posterior()["probability"].idxmax())
+        2
+        """
+        check_is_fitted(self)
+        numbers = self._draws.n_clusters
+        prior = prior_of_clusters(self._options, len(self._kept.X), int(numbers.max()))
+        return summary.number_table(numbers, prior, "n_clusters")
+
+    def n_components_posterior(self) -> Any:
+        """Posterior of the number of components K, those without points counted too.
+
+        Returns
+        -------
+        DataFrame
+            As `n_clusters_posterior`.
+
+        Raises
+        ------
+        ValueError
+            If the number is known (`n_components` an integer) or infinite ("dp", "py").
+        """
+        check_is_fitted(self)
+        if self._options.kind.weights not in ("static", "dynamic"):
+            what = "known" if self._options.known else "infinite"
+            raise ValueError(
+                f"n_components={self.n_components!r}: the number of components is {what}. Ask "
+                "n_clusters_posterior, or fit n_components='mfm'."
+            )
+        prior = np.exp(np.asarray(self._options.prior.log_n_components))
+        return summary.number_table(self._draws.n_components, prior, "n_components")
+
+    def similarity_matrix(self) -> np.ndarray:
+        """Posterior probability that each two of the points fitted are in one cluster, [N, N].
+
+        With `sample_weight` the rows are those of the points, each as often as its weight says.
+        """
+        check_is_fitted(self)
+        return similarity(self._draws.flat().labels)
+
+    def mixtures(self) -> Mixture:
+        """The draws as a stacked `core.Mixture`, [C, S, T, ...], in the user's units.
+
+        Scales are [C, S, T, D, D]. The components that hold points come first, from the largest
+        down; then those without. Log weight -inf: there is no such component in this draw.
+        """
+        check_is_fitted(self)
+        return self._draws.mixtures
+
+    @property
+    def posterior_(self) -> Any:
+        """The draws as an xarray DataTree, made when first asked for."""
+        check_is_fitted(self)
+        if not hasattr(self, "_tree"):
+            self._tree = self._make_tree()
+        return self._tree
+
+    def _make_tree(self) -> Any:
+        draws, (N, D) = self._draws, self._kept.X.shape
+        C, S = draws.alpha.shape
+        K = int(draws.n_clusters.max())
+        covariances = draws.mixtures.scales[:, :, :K]
+        covariances = covariances @ np.swapaxes(covariances, -1, -2)
+        held = draws.counts[:, :, :K] > 0
+        groups = {
+            "posterior": {
+                "weights": np.where(held, np.exp(draws.mixtures.log_weights[:, :, :K]), 0.0),
+                "means": np.where(held[..., None], draws.mixtures.means[:, :, :K], np.nan),
+                "covariances": np.where(held[..., None, None], covariances, np.nan),
+                "labels": draws.labels,
+                **self._quantities(),
+            },
+            "sample_stats": {"lp": draws.log_likelihood},
+            "observed_data": {"x": self._kept.X},
+        }
+        if C * S * N <= POINTWISE:
+            groups["log_likelihood"] = {"x": self._pointwise().reshape(C, S, N)}
+        rng = check_random_state(0)
+        some = max(1, min(S, PREDICTED // max(1, C * N * D)))
+        replicas = [
+            predictive.sample(self._flat_mixtures(slice(s, s + 1)), N, rng)[0]
+            for s in np.linspace(0, C * S - 1, C * some).astype(int)
+        ]
+        groups["posterior_predictive"] = {"x": np.reshape(replicas, (C, some, N, D))}
+        names = self._names(D)
+        attrs = {"inference_library": "bayesgmm", "sampler": "gibbs"}
+        return summary.tree(groups, names, np.arange(N), attrs)
+
+    # --- points
+
+    def _flat_mixtures(self, rows: slice = slice(None)) -> Mixture:
+        return Mixture(*(leaf[rows] for leaf in self._draws.flat().mixtures))
+
+    def _stack(self, mixtures: Mixture) -> Mixture:
+        """Scales in the rank that the family's form takes."""
+        if not self._family.axis_aligned:
+            return mixtures
+        return mixtures._replace(scales=np.diagonal(mixtures.scales, axis1=-2, axis2=-1))
+
+    def _average(self, X: np.ndarray, read: Any, mixtures: Mixture) -> np.ndarray:
+        """What `read` makes of float64 points and the draws."""
+        stack, aligned = self._stack(mixtures), self._family.axis_aligned
+        points = np.asarray(X, np.float64)
+        return in_blocks(points, lambda data: read(data, stack, aligned), lambda found: found)[0]
+
+    def _probabilities(self, X: np.ndarray) -> np.ndarray:
+        return self._average(X, predictive.assignment, self._clusters)
+
+    def _pointwise(self) -> np.ndarray:
+        read = lambda *given: predictive.pointwise(*given).T  # noqa: E731
+        return self._average(self._kept.X, read, self._flat_mixtures()).T
+
+    def _read(self, X: np.ndarray, *read: Any) -> tuple[np.ndarray, ...]:
+        """What each of `read` makes of the log of the mean probabilities [N, K]."""
+        with np.errstate(divide="ignore"):
+            logs = np.log(self._probabilities(X)).astype(X.dtype)
+        return tuple(make(logs) for make in read)
+
+    def _log_density(self, X: np.ndarray) -> np.ndarray:
+        found = self._average(X, predictive.log_predictive, self._flat_mixtures())
+        return found.astype(X.dtype)
+
+    def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """Random points from the posterior predictive distribution.
+
+        Parameters
+        ----------
+        n_samples : int, default 1
+
+        Returns
+        -------
+        X : ndarray [n_samples, D]
+            Each from a draw of the posterior of its own.
+        y : ndarray [n_samples]
+            Which component of that draw each is from. Labels of different draws are not the same
+            clusters: ask `predict` for those of the point summary.
+
+        Raises
+        ------
+        ValueError
+            If `n_samples` is less than 1.
+        """
+        check_is_fitted(self)
+        check_n_samples(n_samples)
+        rng = check_random_state(self.random_state)
+        found, labels = predictive.sample(self._flat_mixtures(), n_samples, rng)
+        return found.astype(self.means_.dtype), labels

@@ -1,0 +1,1 @@
+"""What is read from draws: label arrays [S, N] and stacked mixtures."""

@@ -1,0 +1,77 @@
+"""New points under the posterior: densities and assignments averaged over draws of the mixture."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayesgmm.core.arrays import Array, Data
+from bayesgmm.core.forms import exact_form
+from bayesgmm.core.mixture import Mixture
+from bayesgmm.core.sweep import density_of, joint_of
+from bayesgmm.inference.devices import WIDE
+
+# --- one block of points --------------------------------------------------------------------------
+
+
+@partial(jax.jit, static_argnames=("axis_aligned",), compiler_options=WIDE)
+def log_predictive(data: Data, mixtures: Mixture, axis_aligned: bool) -> Array:
+    """Log of the mean density of the draws at each point, [N].
+
+    Parameters
+    ----------
+    data : Data
+    mixtures : Mixture
+        [S, T, ...].
+    axis_aligned : bool
+    """
+    form = exact_form(axis_aligned)
+
+    def add(total: Array, mixture: Mixture) -> tuple[Array, None]:
+        return jnp.logaddexp(total, density_of(data, mixture, form)), None
+
+    nothing = jnp.full_like(data.weight, -jnp.inf)
+    return jax.lax.scan(add, nothing, mixtures)[0] - jnp.log(len(mixtures.log_weights))
+
+
+@partial(jax.jit, static_argnames=("axis_aligned",), compiler_options=WIDE)
+def assignment(data: Data, mixtures: Mixture, axis_aligned: bool) -> Array:
+    """Mean over the draws of the probabilities of the components of each point, [N, K]."""
+    form = exact_form(axis_aligned)
+
+    def add(total: Array, mixture: Mixture) -> tuple[Array, None]:
+        return total + jax.nn.softmax(joint_of(data, mixture, form), axis=0), None
+
+    K, dtype = mixtures.log_weights.shape[1], data.weight.dtype
+    nothing = jnp.zeros((K, len(data.weight)), dtype)
+    return (jax.lax.scan(add, nothing, mixtures)[0] / len(mixtures.log_weights)).T
+
+
+@partial(jax.jit, static_argnames=("axis_aligned",), compiler_options=WIDE)
+def pointwise(data: Data, mixtures: Mixture, axis_aligned: bool) -> Array:
+    """Log density of each draw at each point, labels summed out, [S, N]."""
+    form = exact_form(axis_aligned)
+    return jax.lax.map(lambda mixture: density_of(data, mixture, form), mixtures)
+
+
+# --- draws of points ------------------------------------------------------------------------------
+
+
+def sample(mixtures: Mixture, n: int, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+    """N points, each from a draw of its own taken at random, [n, D], and those draws' components.
+
+    Parameters
+    ----------
+    mixtures : Mixture
+        [S, T, ...], NumPy arrays with scales [S, T, D, D].
+    n : int
+    rng : numpy.random.RandomState
+    """
+    which = rng.randint(len(mixtures.log_weights), size=n)
+    weights = np.exp(mixtures.log_weights[which])
+    cumulative = np.cumsum(weights, axis=1)
+    label = (cumulative < rng.uniform(size=n)[:, None] * cumulative[:, -1:]).sum(1)
+    noise = rng.standard_normal((n, mixtures.means.shape[-1]))
+    scales = mixtures.scales[which, label]
+    return mixtures.means[which, label] + np.einsum("nij,nj->ni", scales, noise), label

@@ -1,0 +1,358 @@
+"""MCMCGaussianMixture: exact posteriors, what is published, what is refused."""
+
+import json
+import pickle
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+
+from bayesgmm import BayesianGaussianMixture, MCMCGaussianMixture
+
+REFERENCE = Path(__file__).parents[1] / "reference"
+QUIET = {"progress_bar": False, "random_state": 0}
+
+
+def two_clusters(n=24, D=1):
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(n, D)) + 8 * (np.arange(n) % 3 == 0)[:, None]
+
+
+@pytest.fixture(scope="module")
+def X():
+    index = [f"row {i}" for i in range(24)]
+    return pd.DataFrame(two_clusters(D=2), columns=["height", "weight"], index=index)
+
+
+def sampled(X, n_components=2, **options):
+    """A short fit, whose warnings are not of interest."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        options = {"n_chains": 2, "n_samples": 100, **QUIET, **options}
+        weight = options.pop("sample_weight", None)
+        return MCMCGaussianMixture(n_components, **options).fit(X, sample_weight=weight)
+
+
+@pytest.fixture(scope="module")
+def model(X):
+    return sampled(X)
+
+
+# --- the exact posterior ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "prior, options",
+    [
+        ("dp_alpha1", {"n_components": "dp", "weight_concentration_prior": 1.0}),
+        ("mfm_bnb143_gamma1", {"n_components": "mfm", "weight_prior": "static"}),
+    ],
+)
+def test_the_exact_posterior_in_the_users_units(prior, options):
+    """p(K+), the similarity matrix and the predictive density of enumeration, far from 0 and 1."""
+    exact = json.loads((REFERENCE / "exact_u6.json").read_text())
+    case = next(c for c in exact["cases"] if c["prior"] == prior and c["component_family"] == "nig")
+    given, x = case["component_parameters"], np.array(exact["x"], float)
+    size, shift = 1000.0, 5e4
+    model = sampled(
+        (shift + size * x)[:, None],
+        mean_prior=[shift + size * given["m0"]],
+        mean_precision_prior=given["k0"],
+        degrees_of_freedom_prior=2 * given["a0"],
+        covariance_prior=[[2 * given["b0"] * size**2]],
+        n_chains=4,
+        n_samples=5000,
+        thin=2,
+        **options,
+    )
+    found = model.n_clusters_posterior()
+    for t, probability in case["p_Kplus"].items():
+        row = found.loc[int(t)] if int(t) in found.index else {"probability": 0.0, "mcse": 1e-3}
+        assert abs(row["probability"] - probability) < 4 * row["mcse"] + 1e-3
+        assert found["prior"].get(int(t), case["prior_p_Kplus"][t]) == pytest.approx(
+            case["prior_p_Kplus"][t], abs=1e-4
+        )
+    np.testing.assert_allclose(model.similarity_matrix(), case["psm"], atol=0.03)
+    points = np.array(case["predictive"]["points"], float).reshape(-1, 1)
+    density = size * np.exp(model.score_samples(shift + size * points))
+    np.testing.assert_allclose(density, case["predictive"]["density"], rtol=0.05, atol=2e-3)
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical"])
+def test_one_component_is_the_conjugate_posterior(covariance_type, X):
+    """Of one component variational Bayes is exact: the same predictive density, means, weights."""
+    given = {
+        "covariance_type": covariance_type,
+        "mean_precision_prior": 0.5,
+        "degrees_of_freedom_prior": 4.0,
+    }
+    exact = BayesianGaussianMixture(1, moves=False, prune=False, reg_covar=0.0, **given).fit(X)
+    model = sampled(
+        X, 1, n_chains=4, n_samples=1000, covariance_prior=exact.covariance_prior_, **given
+    )
+    assert model.converged_ and model.weights_.tolist() == [1.0]
+    points = X.iloc[:8]
+    np.testing.assert_allclose(model.score_samples(points), exact.score_samples(points), atol=0.03)
+    spread = np.sqrt(np.diag(np.cov(X.T))) / np.sqrt(len(X))
+    assert (abs(model.means_[0] - exact.means_[0]) < 5 * spread / np.sqrt(4000)).all()
+
+
+# --- what is published --------------------------------------------------------------------------
+
+
+def test_shapes(model, X):
+    assert model.n_components_ == 2 and model.means_.shape == (2, 2)
+    assert model.covariances_.shape == (2, 2, 2) and model.labels_.shape == (24,)
+    assert model.weights_.sum() == pytest.approx(1.0) and model.weights_[0] > model.weights_[1]
+    assert model.n_draws_ == 200 and model.n_iter_ == 200
+    np.testing.assert_array_equal(model.labels_, model.predict(X))
+    np.testing.assert_array_equal(model.labels_ == model.labels_[0], np.arange(24) % 3 == 0)
+    np.testing.assert_allclose(model.predict_proba(X).sum(1), 1.0)
+    drawn, labels = model.sample(50)
+    assert drawn.shape == (50, 2) and set(labels) == {0, 1}
+    assert model.mixtures().means.shape == (2, 100, 2, 2)
+    assert model.summary().columns.tolist()[:2] == ["weight", "mean(height)"]
+    assert model.uncertainty(X).index.tolist() == X.index.tolist()
+
+
+@pytest.mark.parametrize(
+    "covariance_type, shape", [("tied", (2, 2)), ("diag", (2, 2)), ("spherical", (2,))]
+)
+def test_other_covariances(covariance_type, shape, X):
+    model = sampled(X, covariance_type=covariance_type)
+    assert model.covariances_.shape == shape
+    assert np.isfinite(model.score_samples(X)).all()
+    assert abs(model.means_ - sampled(X).means_).max() < 1
+
+
+def test_draws_have_the_largest_cluster_first(model):
+    draws = model._draws
+    assert (np.diff(draws.counts, axis=-1) <= 0).all()
+    for labels, counts in zip(draws.flat().labels, draws.flat().counts, strict=True):
+        np.testing.assert_array_equal(np.bincount(labels, minlength=len(counts)), counts)
+
+
+def test_the_same_seed_gives_the_same_draws(X, model):
+    again = sampled(X)
+    np.testing.assert_array_equal(model._draws.labels, again._draws.labels)
+    np.testing.assert_array_equal(model.mixtures().means, again.mixtures().means)
+    other = sampled(X, random_state=1)
+    assert (model.mixtures().means != other.mixtures().means).any()
+
+
+def test_weights_are_copies_of_rows(X):
+    weight = np.arange(24) % 3
+    model = sampled(X, sample_weight=weight)
+    copied = sampled(X.loc[X.index.repeat(weight)])
+    np.testing.assert_array_equal(model.mixtures().means, copied.mixtures().means)
+    assert model.labels_.shape == (24,) and model.similarity_matrix().shape == (24, 24)
+
+
+def test_warm_start_goes_on_bit_for_bit(X):
+    whole = sampled(X, n_samples=100, n_warmup=20)
+    parts = sampled(X, n_samples=50, n_warmup=20, warm_start=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        parts.fit(X)
+    assert parts.n_draws_ == 200
+    np.testing.assert_array_equal(whole._draws.labels, parts._draws.labels)
+    np.testing.assert_array_equal(whole.mixtures().scales, parts.mixtures().scales)
+    with pytest.raises(ValueError, match="warm_start=True goes on"):
+        parts.set_params(n_chains=3).fit(X)
+
+
+def test_posterior_is_arvizs_tree(model, X, tmp_path):
+    import xarray
+    from arviz_stats import loo, summary
+
+    tree = model.posterior_
+    posterior = tree["posterior"]
+    assert posterior["means"].dims == ("chain", "draw", "cluster", "feature")
+    assert posterior["covariances"].shape == (2, 100, 2, 2, 2)
+    assert posterior.coords["feature"].values.tolist() == ["height", "weight"]
+    assert posterior["n_clusters"].dims == ("chain", "draw")
+    # the pointwise log likelihood adds up to that of the sampler
+    pointwise = tree["log_likelihood"]["x"]
+    np.testing.assert_allclose(pointwise.sum("obs_id"), posterior["log_likelihood"], rtol=1e-8)
+    assert np.isfinite(loo(tree).elpd)
+    table = summary(tree, var_names=["entropy", "log_likelihood"])
+    assert len(table) == 2
+    tree.to_netcdf(tmp_path / "draws.nc", engine="h5netcdf")
+    with xarray.open_datatree(tmp_path / "draws.nc", engine="h5netcdf") as back:
+        np.testing.assert_array_equal(back["posterior"]["means"], posterior["means"])
+
+
+def test_it_can_be_pickled(model, X):
+    back = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(back.score_samples(X), model.score_samples(X))
+
+
+# --- the number of clusters and of components ---------------------------------------------------
+
+
+@pytest.mark.parametrize("n_components", ["mfm", "dp", "py"])
+def test_the_number_of_clusters_is_found(n_components, X):
+    model = sampled(X, n_components, n_samples=500)
+    table = model.n_clusters_posterior()
+    assert table["probability"].sum() == pytest.approx(1.0)
+    assert int(table["probability"].idxmax()) == model.n_components_
+    assert (table["prior"] > 0).all() and table["prior"].sum() <= 1 + 1e-9
+    quantities = model.diagnose().index
+    assert "concentration" in quantities
+    if n_components == "mfm":
+        numbers = model.n_components_posterior()
+        assert numbers["probability"].sum() == pytest.approx(1.0)
+        assert (model._draws.n_components >= model._draws.n_clusters).all()
+    else:
+        with pytest.raises(ValueError, match="number of components is infinite"):
+            model.n_components_posterior()
+
+
+def test_a_prior_over_their_number_is_kept(X):
+    model = sampled(X, "mfm", n_components_prior=[0.0, 0.0, 0.5, 0.5])
+    assert set(np.unique(model._draws.n_components)) <= {3, 4}
+    with pytest.raises(ValueError, match="number of components is known"):
+        sampled(X).n_components_posterior()
+
+
+# --- warnings -----------------------------------------------------------------------------------
+
+
+def test_chains_that_disagree_are_reported(X):
+    with pytest.warns(ConvergenceWarning, match="cannot be relied on yet") as caught:
+        model = MCMCGaussianMixture(2, n_chains=2, n_samples=20, **QUIET).fit(X)
+    assert "warm_start=True" in str(caught[0].message) or "n_warmup" in str(caught[0].message)
+    assert not model.converged_
+
+
+def test_too_few_components_are_reported():
+    x = np.arange(24.0)[:, None] * 100 + np.random.default_rng(0).normal(size=(24, 1))
+    options = {"covariance_prior": [[1.0]], "mean_precision_prior": 1e-4, "n_chains": 2}
+    with pytest.warns(ConvergenceWarning, match="more than the 16 components that max_components"):
+        MCMCGaussianMixture(
+            "dp",
+            max_components=16,
+            weight_concentration_prior=50.0,
+            n_samples=100,
+            **options,
+            **QUIET,
+        ).fit(x)
+
+
+def test_an_interrupt_keeps_the_draws_there_are(X, monkeypatch):
+    seen = []
+
+    def interrupt(self, progress):
+        seen.append(progress)
+        if progress.done >= 150:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("bayesgmm.estimators.chains.Bar.__call__", interrupt)
+    with pytest.warns(ConvergenceWarning, match="interrupted: "):
+        model = MCMCGaussianMixture(2, n_chains=2, n_samples=10_000, n_warmup=50, **QUIET).fit(X)
+    assert 20 <= model.n_draws_ < 20_000 and np.isfinite(model.score_samples(X)).all()
+
+
+def test_an_early_interrupt_leaves_the_last_fit(X, model, monkeypatch):
+    before, score = model.n_draws_, model.score(X)
+
+    def interrupt(self, progress):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bayesgmm.estimators.chains.Bar.__call__", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X)
+    assert model.n_draws_ == before and model.score(X) == score
+
+
+def test_the_bar_is_shown_and_can_be_turned_off(X, capsys, monkeypatch):
+    from bayesgmm.estimators import chains
+
+    monkeypatch.setattr(chains, "PATIENCE", 0.0)
+    sampled(X, progress_bar=True)
+    assert "sampling" in capsys.readouterr().err
+    sampled(X)
+    captured = capsys.readouterr()
+    assert captured.err == captured.out == ""
+
+
+# --- what is refused ----------------------------------------------------------------------------
+
+REFUSED = [
+    ({"n_components": 0}, "n_components must be an integer"),
+    ({"n_components": "mfn"}, "Did you mean 'mfm'"),
+    ({"n_components": 2.5}, "n_components must be an integer"),
+    ({"covariance_type": "VEE"}, "covariance_type must be one of"),
+    ({"weight_prior": "dynamic"}, "weight_prior is that of n_components='mfm'"),
+    ({"n_components": "mfm", "weight_prior": "dynamik"}, "Did you mean 'dynamic'"),
+    (
+        {"n_components_prior": ("poisson", 1)},
+        "n_components_prior is the prior of n_components='mfm'",
+    ),
+    ({"n_components": "mfm", "n_components_prior": ("poison", 1)}, "Did you mean 'poisson'"),
+    ({"n_components": "mfm", "n_components_prior": ("bnb", 1)}, r"\('bnb', size, a, b\)"),
+    ({"n_components": "mfm", "n_components_prior": ("geometric", 1.5)}, "less than 1, got 1.5"),
+    ({"n_components": "mfm", "n_components_prior": [0.5, 0.4]}, "sum to one"),
+    ({"n_components": "mfm", "n_components_prior": [[1.0]]}, "vector of up to 200"),
+    ({"n_components": "dp", "discount_prior": 0.1}, "discount_prior is that of n_components='py'"),
+    ({"n_components": "py", "discount_prior": 1.0}, "at least 0 and less than 1"),
+    (
+        {"weight_concentration_prior": -1.0},
+        "weight_concentration_prior must be a finite number above 0",
+    ),
+    ({"weight_concentration_prior": ("beta", 1, 1)}, r"\('gamma', shape, rate\)"),
+    ({"weight_concentration_prior": ("gamma", 0, 1)}, r"weight_concentration_prior\[1\]"),
+    ({"max_components": 5}, "max_components is for an unknown number"),
+    ({"n_chains": 0}, "n_chains must be an integer of at least 1"),
+    ({"n_samples": 3}, "n_samples must be an integer of at least 4"),
+    ({"thin": 0}, "thin must be an integer"),
+    ({"n_warmup": -1}, "n_warmup must be an integer"),
+    ({"warm_start": 1}, "warm_start must be True or False"),
+    ({"progress_bar": "no"}, "progress_bar must be True or False"),
+    ({"mean_prior": [1.0]}, "mean_prior"),
+    ({"mean_precision_prior": 0.0}, "mean_precision_prior must be a finite number above 0"),
+    ({"degrees_of_freedom_prior": 0.5}, "degrees_of_freedom_prior"),
+    ({"covariance_prior": [[1.0, 2.0], [2.0, 1.0]]}, "positive-definite"),
+]
+
+
+@pytest.mark.parametrize("options, message", REFUSED)
+def test_refused(options, message, X):
+    with pytest.raises(ValueError, match=message):
+        MCMCGaussianMixture(**{"n_components": 2, **options}, progress_bar=False).fit(X)
+
+
+def test_fractional_weights_are_refused(X):
+    weight = np.ones(24)
+    weight[7] = 0.5
+    with pytest.raises(ValueError, match="Row 7 has weight 0.5"):
+        MCMCGaussianMixture(2, **QUIET).fit(X, sample_weight=weight)
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "score_samples", "uncertainty"])
+def test_unfitted(method, X):
+    with pytest.raises(NotFittedError):
+        getattr(MCMCGaussianMixture(), method)(X)
+
+
+@pytest.mark.parametrize(
+    "method", ["sample", "diagnose", "n_clusters_posterior", "similarity_matrix", "mixtures"]
+)
+def test_unfitted_posterior(method):
+    with pytest.raises(NotFittedError):
+        getattr(MCMCGaussianMixture(), method)()
+    with pytest.raises(NotFittedError):
+        MCMCGaussianMixture().posterior_  # noqa: B018
+
+
+def test_nothing_outside_is_changed(X):
+    import jax
+
+    before, state = X.copy(), np.random.get_state()[1].copy()
+    sampled(X)
+    pd.testing.assert_frame_equal(X, before)
+    np.testing.assert_array_equal(np.random.get_state()[1], state)
+    assert not jax.config.jax_enable_x64
