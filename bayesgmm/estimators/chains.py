@@ -18,17 +18,22 @@ SEVERAL = 10
 
 
 def first_labels(
-    data: Data, n_rows: int, known: int | None, n_chains: int, rng: np.random.RandomState
+    data: Data,
+    n_rows: int,
+    known: int | None,
+    most: int,
+    n_chains: int,
+    rng: np.random.RandomState,
 ) -> np.ndarray:
     """Dispersed starts, [C, N] with N the padded size.
 
     In turn k-means, random labels, all points in one cluster, and the nearest of some points drawn
     at random; where the number of clusters is not known it is drawn anew for each chain, from 2 to
-    `SEVERAL`.
+    `SEVERAL`, and no more than `most`.
     """
     found = np.zeros((n_chains, data.weight.size), np.int32)
     for c, row in enumerate(found):
-        K = min(known or rng.randint(2, SEVERAL + 1), n_rows)
+        K = min(known or rng.randint(2, SEVERAL + 1), most, n_rows)
         row[:n_rows] = BEGINNINGS[c % len(BEGINNINGS)](data, n_rows, K, rng)
     return found
 

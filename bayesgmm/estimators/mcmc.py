@@ -324,10 +324,10 @@ class MCMCGaussianMixture(MixtureEstimator):
         self, data: Data, n_rows: int, config: gibbs.GibbsConfig, options: WeightOptions
     ) -> gibbs.GibbsState:
         rng = check_random_state(self.random_state)
-        labels = first_labels(data, n_rows, options.known, self.n_chains, rng)
-        keys = rng.randint(2**32, size=(self.n_chains, 2), dtype=np.uint32)
         T = options.known or min(gibbs.SLOTS[0], self.max_components or gibbs.SLOTS[0])
-        labels = np.minimum(labels, T - 1)
+        most = min(T, options.most or T)
+        labels = first_labels(data, n_rows, options.known, most, self.n_chains, rng)
+        keys = rng.randint(2**32, size=(self.n_chains, 2), dtype=np.uint32)
         return gibbs.start_all(keys, data, labels, np.float64(options.alpha), config, T)
 
     def _resumed(self, data: Data, config: gibbs.GibbsConfig) -> gibbs.GibbsState:
@@ -570,6 +570,7 @@ class MCMCGaussianMixture(MixtureEstimator):
 
     def _read(self, X: np.ndarray, *read: Any) -> tuple[np.ndarray, ...]:
         """What each of `read` makes of the log of the mean probabilities [N, K]."""
+        check_is_fitted(self)
         with np.errstate(divide="ignore"):
             logs = np.log(self._probabilities(X)).astype(X.dtype)
         return tuple(make(logs) for make in read)

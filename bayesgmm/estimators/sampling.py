@@ -70,7 +70,8 @@ class WeightOptions(NamedTuple):
 
     Attributes
     ----------
-    kind : Kind
+    name : str
+        Of a row of `KINDS`.
     prior : SlotPrior
     concentration : ConcentrationPrior
     alpha : float
@@ -81,12 +82,24 @@ class WeightOptions(NamedTuple):
         The number of components.
     """
 
-    kind: Kind
+    name: str
     prior: SlotPrior
     concentration: ConcentrationPrior
     alpha: float
     learned: tuple | None
     known: int | None
+
+    @property
+    def kind(self) -> Kind:
+        """The row."""
+        return KINDS[self.name]
+
+    @property
+    def most(self) -> int | None:
+        """The largest number of components that the prior allows, if it says one."""
+        if self.kind.weights == "process" or self.known:
+            return self.known
+        return int(np.flatnonzero(np.isfinite(self.prior.log_n_components))[-1]) + 1
 
 
 def weight_options(
@@ -120,7 +133,7 @@ def weight_options(
     family, *numbers = learned or ("gamma", 1.0, 1.0)
     log_p = number_log_prior(BNB if number_prior is None else number_prior)
     prior = SlotPrior(log_p, np.float64(known or 1), np.float64(d))
-    return WeightOptions(kind, prior, CONCENTRATIONS[family](*numbers), alpha, learned, known)
+    return WeightOptions(name, prior, CONCENTRATIONS[family](*numbers), alpha, learned, known)
 
 
 def _named(n_components: Any, weight_prior: Any) -> tuple[str, int | None]:

@@ -52,10 +52,10 @@ def model(X):
     ],
 )
 def test_the_exact_posterior_in_the_users_units(prior, options):
-    """p(K+), the similarity matrix and the predictive density of enumeration, far from 0 and 1."""
+    """p(K+) and the similarities of enumeration, with points far from 0 and units far from 1."""
     exact = json.loads((REFERENCE / "exact_u6.json").read_text())
-    case = next(c for c in exact["cases"] if c["prior"] == prior and c["component_family"] == "nig")
-    given, x = case["component_parameters"], np.array(exact["x"], float)
+    case = next(c for c in exact["cases"] if c["prior"] == prior)
+    given, x = exact["component_priors"][case["component_prior"]], np.array(exact["x"], float)
     size, shift = 1000.0, 5e4
     model = sampled(
         (shift + size * x)[:, None],
@@ -70,15 +70,10 @@ def test_the_exact_posterior_in_the_users_units(prior, options):
     )
     found = model.n_clusters_posterior()
     for t, probability in case["p_Kplus"].items():
-        row = found.loc[int(t)] if int(t) in found.index else {"probability": 0.0, "mcse": 1e-3}
-        assert abs(row["probability"] - probability) < 4 * row["mcse"] + 1e-3
-        assert found["prior"].get(int(t), case["prior_p_Kplus"][t]) == pytest.approx(
-            case["prior_p_Kplus"][t], abs=1e-4
-        )
-    np.testing.assert_allclose(model.similarity_matrix(), case["psm"], atol=0.03)
-    points = np.array(case["predictive"]["points"], float).reshape(-1, 1)
-    density = size * np.exp(model.score_samples(shift + size * points))
-    np.testing.assert_allclose(density, case["predictive"]["density"], rtol=0.05, atol=2e-3)
+        if probability > 0.002:
+            row = found.loc[int(t)]
+            assert abs(row["probability"] - probability) < 4 * row["mcse"] + 1e-3
+    np.testing.assert_allclose(model.similarity_matrix()[0], case["psm_first_row"], atol=0.03)
 
 
 @pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical"])
@@ -228,18 +223,10 @@ def test_chains_that_disagree_are_reported(X):
     assert not model.converged_
 
 
-def test_too_few_components_are_reported():
-    x = np.arange(24.0)[:, None] * 100 + np.random.default_rng(0).normal(size=(24, 1))
-    options = {"covariance_prior": [[1.0]], "mean_precision_prior": 1e-4, "n_chains": 2}
-    with pytest.warns(ConvergenceWarning, match="more than the 16 components that max_components"):
-        MCMCGaussianMixture(
-            "dp",
-            max_components=16,
-            weight_concentration_prior=50.0,
-            n_samples=100,
-            **options,
-            **QUIET,
-        ).fit(x)
+def test_too_few_components_are_reported(X):
+    options = {"weight_concentration_prior": 20.0, "n_chains": 2, "n_samples": 100, **QUIET}
+    with pytest.warns(ConvergenceWarning, match="more than the 4 components that max_components"):
+        MCMCGaussianMixture("dp", max_components=4, **options).fit(X)
 
 
 def test_an_interrupt_keeps_the_draws_there_are(X, monkeypatch):
@@ -322,7 +309,7 @@ REFUSED = [
 @pytest.mark.parametrize("options, message", REFUSED)
 def test_refused(options, message, X):
     with pytest.raises(ValueError, match=message):
-        MCMCGaussianMixture(**{"n_components": 2, **options}, progress_bar=False).fit(X)
+        MCMCGaussianMixture(**{"n_components": 2, "progress_bar": False, **options}).fit(X)
 
 
 def test_fractional_weights_are_refused(X):
