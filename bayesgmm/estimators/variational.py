@@ -456,17 +456,17 @@ class BayesianGaussianMixture(MixtureEstimator):
         return priors.CONJUGATE[self.covariance_type]
 
     def _check_last(self, own: priors.ComponentPrior, cap: int) -> None:
-        components = self._fitted.posterior.components
+        scale = self._fitted.posterior.components.scale
         K, D = np.shape(self.means_)
-        features = len(own.mean)
+        last = D, _covariances(len(scale) == 1, scale.shape[1:])
+        now = len(own.mean), _covariances(self._family.pooled, own.scale.shape)
         flexible = self.prune or self.moves
         fits = K <= cap if flexible else K == cap
-        if not fits or D != features or components.scale.shape[1:] != own.scale.shape:
+        if not fits or last != now:
             raise ValueError(
-                f"warm_start=True goes on from the last fit, of {K} components in {D} features "
-                f"with covariances of shape {components.scale.shape[1:]}; now there are to be "
-                f"{'at most ' if flexible else ''}{cap} in {features} features with shape "
-                f"{own.scale.shape}. Set warm_start=False to start anew."
+                f"warm_start=True goes on from the last fit, of {K} components in {last[0]} "
+                f"features with {last[1]}; now there are to be {'at most ' if flexible else ''}"
+                f"{cap} in {now[0]} features with {now[1]}. Set warm_start=False to start anew."
             )
 
     # --- where it ends
@@ -712,11 +712,27 @@ class BayesianGaussianMixture(MixtureEstimator):
         Returns
         -------
         DataFrame [K]
-            Columns `weight`, then `mean(feature)` and `sd(feature)` in the features' own units. Its
-            `attrs` hold the bound as `elbo`, and beside it what `evidence` has found, once it has
-            been asked: `log_evidence`, `standard_error`, `khat`, `n_draws`, `left_out`.
+            Columns `weight`, then `mean(feature)` and `sd(feature)` in the features' own units.
+            Where it is shown, the bound stands below it and, once `evidence` has been asked, what
+            that found; as numbers they are in its `attrs`: `elbo`, and `log_evidence`,
+            `standard_error`, `khat`, `n_draws`, `left_out`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from bayesgmm import BayesianGaussianMixture
+        >>> X = np.random.default_rng(0).normal(size=(50, 1))
+        >>> BayesianGaussianMixture(random_state=0).fit(X).summary().round(2)
+                   weight  mean(x0)  sd(x0)
+        component
+        0             1.0      0.13    0.91
+        <BLANKLINE>
+        evidence lower bound  -72.441 nats
+        log evidence          not estimated yet: ask evidence(X)
         """
-        table = super().summary()
+        from bayesgmm.estimators.tables import Summary
+
+        table = Summary(super().summary())
         table.attrs = {"elbo": self.elbo_, **getattr(self, "evidence_", {})}
         return table
 
@@ -759,3 +775,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         with float_scope("float64"):
             prior = RandomConcentration(alpha, log_probability, discount, None if sticks else K)
             return np.asarray(prior_n_clusters(prior, int(n), max_clusters))
+
+
+def _covariances(shared: bool, shape: tuple[int, ...]) -> str:
+    return f"{'one covariance' if shared else 'covariances'} of shape {shape}"

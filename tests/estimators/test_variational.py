@@ -16,6 +16,7 @@ from sklearn.mixture import BayesianGaussianMixture as ScikitLearn
 
 from bayesgmm import BayesianGaussianMixture
 from bayesgmm.core import float_scope, log_density
+from bayesgmm.estimators.tables import Summary, evidence_rows, trust
 from bayesgmm.inference import vb
 
 REFERENCE = Path(__file__).parent.parent / "reference"
@@ -508,6 +509,30 @@ def test_pickle_and_what_it_shows():
     np.testing.assert_array_equal(copy.score_samples(X), model.score_samples(X))
     np.testing.assert_array_equal(copy.posterior_sample(2).means, model.posterior_sample(2).means)
     assert copy.weight_concentration_posterior_.mean() == model.weight_concentration_prior_
-    assert list(model.summary().index) == list(range(model.n_components_))
+    shown = model.summary()
+    assert list(shown.index) == list(range(model.n_components_))
+    bound = f"evidence lower bound  {model.elbo_:.3f} nats"
+    not_yet = "log evidence          not estimated yet: ask evidence(X)"
+    assert repr(shown).splitlines()[-2:] == [bound, not_yet]
+    assert f"<td>{shown.weight[0]:.6f}</td>" in shown._repr_html_()
+    assert "evidence lower bound</th>" in shown._repr_html_()
     assert model.conditional({0: 10.0}).n_features_in_ == 1
     assert (model.uncertainty(X)["uncertainty"] < 0.6).all()
+
+
+def test_the_summary_shows_what_is_known_of_the_evidence():
+    X, start = table()
+    model = fitted(X, start, random_state=0)
+    found = model.evidence(X, n_draws=320)
+    shown = repr(model.summary().round(1))
+    estimate = f"{found['log_evidence']:.3f} nats, standard error {found['standard_error']:.3f}"
+    assert f"log evidence          {estimate} (320 draws)" in shown
+    assert f"Pareto k-hat          {found['khat']:.2f}: reliable" in shown
+    assert "not covered           more than 4 empty sticks before one with points" in shown
+    assert model.summary().attrs == found.to_dict()
+    assert estimate in model.summary()._repr_html_()
+    assert not {"log_evidence"} & set(model.fit(X).summary().attrs)  # of the last fit
+    rows = dict(evidence_rows({**found, "khat": 0.9, "left_out": ""}))
+    assert rows["Pareto k-hat"] == "0.90: above 0.7, not reliable" and "not covered" not in rows
+    assert trust(np.nan) == trust(None) == "not known: too few draws"
+    assert evidence_rows({}) == [] and "evidence" not in repr(Summary({"weight": [1.0]}))
