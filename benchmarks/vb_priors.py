@@ -3,9 +3,10 @@
     python benchmarks/vb_priors.py                  # the table of the guide, some minutes
     python benchmarks/vb_priors.py blobs20 iris     # these data sets alone
 
-Clusters of 50 points each, of unit variance in a square of side 40, and two sets of real data; five
-seeds for each prior. "data-scaled" is the covariance of the points divided by n_components^(2/D), so
-that it depends on the number that is given. Adjusted Rand indices are medians over the seeds.
+Clusters of 50 points each, of unit variance in a square of side 40, and two sets of real data;
+five seeds for each prior. "data-scaled" is the covariance of the points divided by
+n_components^(2/D), so that it depends on the number that is given. In brackets is the adjusted Rand
+index beside the known classes, the median over the seeds.
 """
 
 import statistics

@@ -87,9 +87,11 @@ class BayesianGaussianMixture(MixtureEstimator):
         start.
     n_init : int, default 1
         Restarts, run side by side; the one of largest bound is kept.
-    init_params : {"kmeans", "k-means++", "random", "random_from_data"} or array, default "kmeans"
-        How starting responsibilities are found, on standardised points; or labels [N] (-1 for
-        none) or responsibilities [N, K] to start from.
+    init_params : str or array, default "kmeans"
+        How starting responsibilities are found, on standardised points: "cells" (of centres drawn
+        by k-means++), "kmeans", "kmeans-whitened" (in the metric of the covariance within the
+        clusters), "hierarchical" (the agglomeration of mclust), "k-means++", "random",
+        "random_from_data"; or labels [N] (-1 for none) or responsibilities [N, K] to start from.
     weight_concentration_prior_type : str, default "dirichlet_process"
         "dirichlet_process", "pitman_yor" or "dirichlet_distribution" (a symmetric Dirichlet over
         exactly `n_components`). The processes are held as so many sticks as there are components,

@@ -18,6 +18,7 @@ from bayesgmm import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.core import FAMILIES
 from bayesgmm.estimators.priors import CONJUGATE
 from bayesgmm.inference import em, squarem, stream, vb
+from bayesgmm.inference.starts import STARTS
 
 TYPES = ("full", "tied", "diag", "spherical")
 PARAMETERS = ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_")
@@ -551,6 +552,12 @@ def test_names_in_a_message_come_from_the_table(kind, table):
     with pytest.raises(ValueError) as caught:
         fitted(np.eye(4), kind, covariance_type="no such")
     assert all(repr(name) in str(caught.value) for name in table)
+
+
+@BOTH
+def test_the_documentation_names_every_start(kind):
+    options = kind.__doc__.partition("init_params :")[2].partition("\n    weight")[0]
+    assert all(f'"{name}"' in options for name in STARTS)
 
 
 @BOTH
