@@ -120,7 +120,7 @@ def test_shapes_are_scikit_learns():
 # --- the bound and pruning ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind, n_init", zip(KINDS, (2, 1, 1), strict=True))
+@pytest.mark.parametrize("kind, n_init", [*zip(KINDS, (2, 1, 1), strict=True)])
 def test_components_without_points_go(kind, n_init):
     X, start = table()
     options = dict(weight_concentration_prior_type=kind, n_init=n_init, random_state=0)
