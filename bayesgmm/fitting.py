@@ -1,5 +1,6 @@
 """The mixture that the command line fits: its number of components by BIC, its assignments."""
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -73,7 +74,8 @@ class Method(NamedTuple):
     defaults : dict
         Settings that are this method's own unless they are given.
     measures : callable
-        (model, X) -> the numbers by which the fit is judged, by the names of `MEASURES`.
+        (model, X) -> the numbers by which the fit is judged, by the names of `MEASURES`, and an
+        estimate of its `evidence`, if there is one, as `BayesianGaussianMixture.evidence` has it.
     settings : tuple of str
         Those that parameters.json repeats.
     fit : callable
@@ -127,7 +129,15 @@ def _fit_vb(
 
     most = "" if n_components is None else f" with at most {count(n_components, 'component')}"
     note(f"fitting {_size(X)}{most}")
-    return BayesianGaussianMixture(n_components, **settings).fit(X), []
+    model = BayesianGaussianMixture(n_components, **settings).fit(X)
+    draws = max(FEWEST_DRAWS, min(MOST_DRAWS, LOOKS // len(X)))
+    note(f"estimating its evidence with {count(draws, 'draw')} of the posterior")
+    model.evidence(X, n_draws=draws)
+    return model, []
+
+
+FEWEST_DRAWS, MOST_DRAWS, LOOKS = 200, 2000, 20_000_000
+"""Draws by which the evidence is estimated: so many that all together look at `LOOKS` points."""
 
 
 def _fit_em(
@@ -192,6 +202,13 @@ def _verdict(model: Any, shape: tuple[int, int]) -> str:
     return f"out: a cluster of {fewest:.1f} points"
 
 
+def _of_vb(model: Any, X: "pd.DataFrame") -> dict[str, Any]:
+    found = model.evidence_.drop("elbo").to_dict()
+    if not math.isfinite(found["khat"]):
+        found["khat"] = None  # too few draws to say, and no number of JSON
+    return {"elbo": model.elbo_, "evidence": found}
+
+
 def _of_em(model: Any, X: "pd.DataFrame") -> dict[str, float]:
     return {"log_likelihood": model.score(X) * len(X), "bic": model.bic(X)}
 
@@ -215,7 +232,7 @@ METHODS = {
     "vb": Method(
         "variational Bayes",
         {"n_init": 1, "tol": 1e-3, "init_params": "kmeans"},
-        lambda model, X: {"elbo": model.elbo_},
+        _of_vb,
         _SETTINGS + _PRIOR,
         _fit_vb,
     ),

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from textwrap import fill
+from typing import Any
 
 from bayesgmm.fitting import MEASURES, METHODS, Fitted, count
 
@@ -33,16 +34,29 @@ def _heading(fitted: Fitted) -> str:
     points = f"{count(N, 'point')}, {count(D, 'feature')}: {', '.join(fitted.X.columns)}"
     ended = "converged" if model.converged_ else "NOT converged"
     method = METHODS[fitted.method]
-    measures = method.measures(model, fitted.X).items()
-    judged = ", ".join(f"{MEASURES[name]} {value:.3f}" for name, value in measures)
+    measures = method.measures(model, fitted.X)
+    judged = ", ".join(
+        f"{words} {measures[name]:.3f}" for name, words in MEASURES.items() if name in measures
+    )
     return "\n".join(
         [
             fill(f"{fitted.name}: {points}", WIDTH, subsequent_indent="  "),
             f"Gaussian mixture of {count(model.n_components_, 'component')}, "
             f"{model.covariance_type} covariance, fitted by {method.words}",
             f"{judged}, {ended} in {count(model.n_iter_, 'iteration')}",
+            *([_evidence(measures["evidence"])] if "evidence" in measures else []),
         ]
     )
+
+
+def _evidence(found: dict[str, Any]) -> str:
+    """The log evidence and how far it can be relied on."""
+    from bayesgmm.estimators.tables import trust
+
+    error = f"standard error {found['standard_error']:.3f}, {count(found['n_draws'], 'draw')}"
+    khat = f"Pareto k-hat {trust(found['khat'])}"
+    text = f"log evidence {found['log_evidence']:.3f} by importance sampling ({error}; {khat})"
+    return fill(text, WIDTH, subsequent_indent="  ")
 
 
 def _trials(fitted: Fitted) -> str:

@@ -117,6 +117,11 @@ def test_variational_bayes(tmp_path):
     assert (numbers["settings"]["n_init"], numbers["settings"]["tol"]) == (1, 1e-3)
     assert "2 components, full covariance, fitted by variational Bayes\n" in found.out
     assert f"evidence lower bound {model.elbo_:.3f}, converged in" in found.out
+    check = model.evidence(datasets.load_faithful()[0], n_draws=2000)
+    assert numbers["evidence"] == check.drop("elbo").to_dict()
+    estimate = f"log evidence {check['log_evidence']:.3f} by importance sampling (standard error"
+    assert f"{estimate} {check['standard_error']:.3f}, 2000 draws;" in found.out
+    assert f"Pareto k-hat {check['khat']:.2f}: reliable)" in " ".join(found.out.split())
     probabilities = found.assignments().filter(regex=r"^probability_\d+$").to_numpy()
     np.testing.assert_array_equal(probabilities, model.predict_proba(datasets.load_faithful()[0]))
     said = refused("fit", "faithful", "--method", "vb", "--covariance", "VEV")

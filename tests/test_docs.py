@@ -124,6 +124,7 @@ def test_documentation_builds_without_a_warning(site):
         "changelog",
         "theory/em",
         "theory/vb",
+        "theory/moves",
         "reference/index",
     ):
         assert (site / f"{page}.html").is_file()

@@ -289,6 +289,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         """
         import pandas as pd
 
+        check_is_fitted(self)
         found = self._read(self._enter(X, reset=False).X, doubt, entropy)
         columns = dict(zip(("uncertainty", "entropy"), found, strict=True))
         return pd.DataFrame(columns, index=X.index if hasattr(X, "columns") else None)

@@ -7,16 +7,14 @@ import jax
 import numpy as np
 
 from bayesgmm.core.arrays import Standardizer, float_scope
-from bayesgmm.core.concentration import Fixed, Sticks
-from bayesgmm.core.conjugate import Hyperparameters, NormalInverseWishart
+from bayesgmm.core.concentration import Sticks
 from bayesgmm.core.covariance import Covariance
 from bayesgmm.core.forms import exact_form
+from bayesgmm.estimators.ascent import resumed
 from bayesgmm.estimators.base import Entered
 from bayesgmm.estimators.fitted import Fitted
 from bayesgmm.estimators.points import standard_data
-from bayesgmm.estimators.priors import change_units
 from bayesgmm.inference import stream
-from bayesgmm.inference.prune import without
 from bayesgmm.inference.vb import VBConfig, VBPrior, VBState
 
 
@@ -55,41 +53,14 @@ class Stream(NamedTuple):
 
 def begun(left: Fitted, units: Standardizer, family: Covariance) -> Stream:
     """A stream that has seen no points, at the posterior of a fit."""
-    K = len(left.log_weights)
-    room = K if isinstance(left.prior.weights, Sticks) else int(left.prior.weights.n_components)
-    prior = _core_prior(left.prior, units, family, room)
-    own = change_units(left.posterior.components, units, family, to_core=True)
-
-    def held(leaf: np.ndarray, default: np.ndarray) -> np.ndarray:
-        shared = len(leaf) == 1
-        return (leaf if shared else np.concatenate([leaf[:K], default[K:]]))[None]
-
-    state = VBState(
-        mixture=None,
-        posterior=Hyperparameters(None, NormalInverseWishart(*map(held, own, prior.components))),
-        concentration=Fixed(np.full(1, left.alpha)),
-        present=None,
-        objective=np.full(1, -np.inf),
-        remaining=np.full(1, np.inf),
-        kappa=np.zeros(1),
-    )
+    sticks = isinstance(left.prior.weights, Sticks)
+    room = len(left.log_weights) if sticks else int(left.prior.weights.n_components)
+    prior = left.core_prior(units, family, room)
     config = VBConfig(family, exact_form(family.axis_aligned))
     with float_scope("float64"):
-        states = without(state, (np.arange(room) < K)[None], prior, config)
-    state = jax.tree.map(lambda leaf: np.asarray(leaf)[0], states)
+        states = resumed(left, units, prior, config)
+    state = jax.tree.map(lambda leaf: leaf[0], states)
     return Stream(units, prior, config, state, stream.empty(state, family.axis_aligned))
-
-
-def _core_prior(prior: VBPrior, units: Standardizer, family: Covariance, room: int) -> VBPrior:
-    mean, precision, dof, scale = change_units(prior.components, units, family, to_core=True)
-    groups = 1 if family.pooled else room
-    components = NormalInverseWishart(
-        np.repeat(mean, room, 0),
-        np.repeat(precision, room),
-        np.repeat(dof, groups),
-        np.repeat(scale, groups, 0),
-    )
-    return prior._replace(components=components, ridge=prior.ridge / units.scale**2)
 
 
 def visited(now: Stream, kept: Entered, key: Hashable | None, ordered: bool) -> Stream:

@@ -16,7 +16,7 @@ from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.predictive import StudentMixture, predictive
 from bayesgmm.core.weights import Dirichlet, StickBreaking
 from bayesgmm.estimators.points import capacity, logsumexp, to_user
-from bayesgmm.estimators.priors import ComponentPrior, change_units, spread
+from bayesgmm.estimators.priors import ComponentPrior, change_units, held_prior, spread
 from bayesgmm.inference.importance import Importance, check
 from bayesgmm.inference.vb import VBPrior, VBState
 
@@ -55,6 +55,16 @@ class Fitted(NamedTuple):
     concentration: Any
     objective: float
     prior: VBPrior
+
+    @property
+    def component_prior(self) -> ComponentPrior:
+        """The prior of a component."""
+        return ComponentPrior(*(leaf[0] for leaf in self.prior.components))
+
+    def core_prior(self, units: Standardizer, family: Covariance, room: int) -> VBPrior:
+        """The prior in the core's units with room for so many components, float64."""
+        components = held_prior(self.component_prior, units, family, room)
+        return self.prior._replace(components=components, ridge=self.prior.ridge / units.scale**2)
 
 
 def fitted(
@@ -100,12 +110,8 @@ def evidence_of(
     """
     K = len(left.log_weights)
     kept = jax.tree.map(lambda leaf: _rows(leaf, slice(K)), left.posterior.components)
-    kept, first = (
-        change_units(components, units, family, to_core=True)
-        for components in (kept, left.prior.components)
-    )
-    ridge = left.prior.ridge / units.scale**2
-    prior = left.prior._replace(components=first, ridge=ridge)
+    kept = change_units(kept, units, family, to_core=True)
+    prior = left.core_prior(units, family, 1)
     with float_scope("float64"):
         found = check(shards, kept, prior, family, n_draws, seed)
     total = sum(float(shard.weight.sum()) for shard in shards)

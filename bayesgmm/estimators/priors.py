@@ -267,6 +267,13 @@ def spread(prior: ComponentPrior, family: Covariance, K: int) -> NormalInverseWi
     )
 
 
+def held_prior(
+    prior: ComponentPrior, units: Standardizer, family: Covariance, room: int
+) -> NormalInverseWishart:
+    """The same prior for each of `room` components, in the core's units and float64."""
+    return change_units(spread(prior, family, room), units, family, to_core=True)
+
+
 def change_units(
     components: NormalInverseWishart, units: Standardizer, family: Covariance, to_core: bool
 ) -> NormalInverseWishart:

@@ -13,12 +13,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.core.arrays import Standardizer, float_scope
 from bayesgmm.core.concentration import Fixed, RandomConcentration, Sticks, gamma_grid
-from bayesgmm.core.conjugate import Hyperparameters, NormalInverseWishart, log_normalizer
+from bayesgmm.core.conjugate import NormalInverseWishart, log_normalizer
 from bayesgmm.core.covariance import Covariance
-from bayesgmm.core.forms import choose_form
 from bayesgmm.core.mixture import LOG_2PI, Mixture
 from bayesgmm.core.partitions import prior_n_clusters
 from bayesgmm.estimators import priors
+from bayesgmm.estimators.ascent import Ascent, Ends, Weights, climb
 from bayesgmm.estimators.base import Entered, MixtureEstimator, check_n_samples, print_progress
 from bayesgmm.estimators.batches import begun, visited
 from bayesgmm.estimators.checks import (
@@ -32,8 +32,6 @@ from bayesgmm.estimators.checks import (
 from bayesgmm.estimators.em import GaussianMixture
 from bayesgmm.estimators.fitted import evidence_of, fitted, mixture_draws, student_draws
 from bayesgmm.estimators.points import (
-    FEW,
-    capacity,
     evaluate,
     evaluate_student,
     logsumexp,
@@ -41,10 +39,7 @@ from bayesgmm.estimators.points import (
     n_shards,
     standard_shards,
 )
-from bayesgmm.inference import drive, vb
-from bayesgmm.inference.drive import Run
-from bayesgmm.inference.moves import Search, room_for
-from bayesgmm.inference.prune import EVERY, Pruning, without
+from bayesgmm.inference import vb
 
 HANDFUL = 4
 """Components that a fit begins with where their number is left to the moves."""
@@ -92,9 +87,11 @@ class BayesianGaussianMixture(MixtureEstimator):
         start.
     n_init : int, default 1
         Restarts, run side by side; the one of largest bound is kept.
-    init_params : {"kmeans", "k-means++", "random", "random_from_data"} or array, default "kmeans"
-        How starting responsibilities are found, on standardised points; or labels [N] (-1 for
-        none) or responsibilities [N, K] to start from.
+    init_params : str or array, default "kmeans"
+        How starting responsibilities are found, on standardised points: "cells" (of centres drawn
+        by k-means++), "kmeans", "kmeans-whitened" (in the metric of the covariance within the
+        clusters), "hierarchical" (the agglomeration of mclust), "k-means++", "random",
+        "random_from_data"; or labels [N] (-1 for none) or responsibilities [N, K] to start from.
     weight_concentration_prior_type : str, default "dirichlet_process"
         "dirichlet_process", "pitman_yor" or "dirichlet_distribution" (a symmetric Dirichlet over
         exactly `n_components`). The processes are held as so many sticks as there are components,
@@ -341,7 +338,7 @@ class BayesianGaussianMixture(MixtureEstimator):
     def _leave_batch(self, entered: Entered) -> None:
         now, dtype = self._stream, entered.X.dtype
         self.elbo_ = self.lower_bound_ = float(now.state.objective) - now.log_volume
-        own = self._component_prior
+        own = self._fitted.component_prior
         with float_scope("float64"):
             self._fitted = fitted(now.state, now.prior, own, now.units, self._family, self.elbo_)
             self._publish_state(now.state, now.units, dtype)
@@ -350,11 +347,6 @@ class BayesianGaussianMixture(MixtureEstimator):
         self.best_restart_, self.n_iter_ = 0, len(self.lower_bounds_)
         self.labels_ = self._read(entered.X, most_probable)[0]
         self.converged_ = now.converged(self.tol)
-
-    @property
-    def _component_prior(self) -> priors.ComponentPrior:
-        """The prior of a component as the fit has it, in the user's units."""
-        return priors.ComponentPrior(*(leaf[0] for leaf in self._fitted.prior.components))
 
     def _fit(self, X: Any, sample_weight: Any) -> None:
         self.__dict__.pop("_stream", None)
@@ -366,25 +358,51 @@ class BayesianGaussianMixture(MixtureEstimator):
         cap = self._cap(len(kept.X))
         check_univariate(self.covariance_type, kept.X.shape[1])
         units = self._units(kept, family.scaling)
-        scale = self.covariance_prior
-        if scale is None or isinstance(scale, str):
-            scale = partial(priors.empirical, kept, units, family, cap, scale)
-        mean, precision = self.mean_prior, self.mean_precision_prior
-        if mean is not None:  # by the name that scikit-learn's message has
-            mean = check_shape(np.asarray(mean, np.float64), (len(units.scale),), "means")
-        dof = self.degrees_of_freedom_prior
-        own = priors.component_prior(
-            len(units.scale),
-            family,
-            mean=units.centre if mean is None else mean,
-            mean_precision=1.0 if precision is None else precision,
-            dof=float(len(units.scale)) if dof is None else dof,
-            scale=scale,
-        )
+        own = self._own_prior(kept, units, cap)
         if resume:
             self._check_last(own, cap)
-        runs, bounds, prior = self._optimize(entered, kept, units, own, cap, resume)
-        self._leave(runs, bounds, prior, own, units, entered)
+            K, start = self.n_components_, self._fitted
+        else:
+            K = self._first_number(cap)
+            start = partial(self._start, entered, kept, K=K, R=self.n_init)
+        task = self._ascent(own, units, cap, kept.X.dtype)
+        ends = climb(task, kept, K, start, partial(print_progress, self))
+        self._leave(ends, own, units, entered)
+
+    def _own_prior(self, kept: Entered, units: Standardizer, cap: int) -> priors.ComponentPrior:
+        """The prior of a component: what was given of it, and the values that stand for None."""
+        D, scale = len(units.scale), self.covariance_prior
+        if scale is None or isinstance(scale, str):
+            scale = partial(priors.empirical, kept, units, self._family, cap, scale)
+        mean, precision = self.mean_prior, self.mean_precision_prior
+        if mean is not None:  # by the name that scikit-learn's message has
+            mean = check_shape(np.asarray(mean, np.float64), (D,), "means")
+        dof = self.degrees_of_freedom_prior
+        return priors.component_prior(
+            D,
+            self._family,
+            mean=units.centre if mean is None else mean,
+            mean_precision=1.0 if precision is None else precision,
+            dof=float(D) if dof is None else dof,
+            scale=scale,
+        )
+
+    def _ascent(
+        self, own: priors.ComponentPrior, units: Standardizer, cap: int, dtype: Any
+    ) -> Ascent:
+        return Ascent(
+            own=own,
+            weights=self._check_weights(),
+            family=self._family,
+            units=units,
+            ridge=self._ridge(units, dtype),
+            cap=cap,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            prune=bool(self.prune),
+            moves=bool(self.moves),
+            random_state=check_random_state(self.random_state),
+        )
 
     def _check_options(self) -> None:
         self._check_number_of_components()
@@ -428,161 +446,41 @@ class BayesianGaussianMixture(MixtureEstimator):
         several = start.shape[1] if start.ndim == 2 else int(start.max(initial=0)) + 1
         return min(max(several, 1), cap)
 
-    def _check_weights(self) -> float:
-        """The options of the weights; returns the discount."""
-        kind = self.weight_concentration_prior_type
+    def _check_weights(self) -> Weights:
+        """The options of the weights."""
+        kind, given = self.weight_concentration_prior_type, self.weight_concentration_prior
         lookup(priors.WEIGHTS, kind, "weight_concentration_prior_type")
-        priors.check_concentration(self.weight_concentration_prior)
-        return priors.check_discount(self.discount_prior, kind)
+        priors.check_concentration(given)
+        return Weights(kind, given, priors.check_discount(self.discount_prior, kind))
 
     @property
     def _family(self) -> Covariance:
         return priors.CONJUGATE[self.covariance_type]
 
-    def _optimize(
-        self,
-        entered: Entered,
-        kept: Entered,
-        units: Standardizer,
-        own: priors.ComponentPrior,
-        cap: int,
-        resume: bool,
-    ) -> tuple[list[Run], np.ndarray, vb.VBPrior]:
-        """A run of every restart, their bounds, the prior; the standardised points are gone."""
-        (N, D), dtype, family = kept.X.shape, kept.X.dtype, self._family
-        K = len(self.means_) if resume else self._first_number(cap)
-        room = self._room(K, cap, N)
-        threads = n_shards(N, D, K, family.axis_aligned)
-        config = vb.VBConfig(family, choose_form(D, family.axis_aligned), bool(self.prune))
-        shards = standard_shards(kept.X, kept.weight, units, threads)
-        rounding = np.finfo(dtype).eps * kept.total * D
-        ends = max(self.tol, rounding), self.max_iter  # no finer than its rounding
-        prior_of = partial(self._core_prior, own, units, cap, dtype)
-        with float_scope(dtype):
-            prior = prior_of(room)
-            # shares their memory; a small array gets there sooner as an argument of each call
-            placed = shards if N <= FEW else jax.device_put(shards)
-            if resume:
-                last = self._fitted.objective + kept.total * units.log_volume
-                states = self._resume(units, prior, config, room, last)
-            else:
-                start = self._start(entered, kept, shards, K, self.n_init)
-                states = self._begin(placed, start, prior, config, np.arange(room) < K)
-            move = Pruning(prior, config, len(states.objective)) if self.prune else None
-            states = states if move is None else move.first(states)
-            watch, most = partial(print_progress, self), EVERY if self.prune else vb.SPAN
-            run = vb.run(states, placed, prior, config, *ends, watch, move, most)
-            runs = [drive.one_run(run, r) for r in range(len(run.objective))]
-            if self.moves and self.max_iter > 0:
-                tries = check_random_state(self.random_state), bool(self.prune), rounding
-                search = Search(placed, prior_of, config, *ends, cap, *tries)
-                runs = [
-                    search(own_run, partial(watch, restart=r)) for r, own_run in enumerate(runs)
-                ]
-            bounds = [
-                vb.lower_bounds(run.state, placed, prior_of(run.state.present.shape[1]), config)
-                for run in runs
-            ]
-        failed = np.concatenate([run.failed for run in runs])
-        bounds = np.concatenate(bounds)
-        bounds = np.where(failed | np.isnan(bounds), -np.inf, bounds)
-        if np.isneginf(bounds).all():
-            raise ValueError(SINGULAR)
-        return runs, bounds, prior
-
-    def _room(self, K: int, cap: int, N: int) -> int:
-        """Components that the compiled programs hold."""
-        if not priors.WEIGHTS[self.weight_concentration_prior_type].sticks:
-            K = cap
-        return room_for(K) if self.moves else capacity(K, N)
-
-    # --- where it begins
-
-    def _core_prior(
-        self, own: priors.ComponentPrior, units: Standardizer, cap: int, dtype: Any, room: int
-    ) -> vb.VBPrior:
-        kind = self.weight_concentration_prior_type
-        weights, concentration = priors.weight_prior(
-            kind, self.weight_concentration_prior, self._check_weights(), cap, room
-        )
-        components = priors.change_units(
-            priors.spread(own, self._family, room), units, self._family, to_core=True
-        )
-        components = jax.tree.map(lambda leaf: leaf.astype(dtype), components)
-        concentration = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), concentration)
-        return vb.VBPrior(components, weights, concentration, self._ridge(units, dtype))
-
-    def _begin(
-        self,
-        shards: list,
-        start: np.ndarray,
-        prior: vb.VBPrior,
-        config: vb.VBConfig,
-        present: np.ndarray,
-    ) -> vb.VBState:
-        """States [R, ...] from a start."""
-        if start.ndim == 3:
-            start = np.pad(start, [(0, 0), (0, len(present) - start.shape[1]), (0, 0)])
-        return vb.start_all(shards, start, prior, config, present)
-
     def _check_last(self, own: priors.ComponentPrior, cap: int) -> None:
-        components = self._fitted.posterior.components
+        scale = self._fitted.posterior.components.scale
         K, D = np.shape(self.means_)
-        features = len(own.mean)
+        last = D, _covariances(len(scale) == 1, scale.shape[1:])
+        now = len(own.mean), _covariances(self._family.pooled, own.scale.shape)
         flexible = self.prune or self.moves
         fits = K <= cap if flexible else K == cap
-        if not fits or D != features or components.scale.shape[1:] != own.scale.shape:
+        if not fits or last != now:
             raise ValueError(
-                f"warm_start=True goes on from the last fit, of {K} components in {D} features "
-                f"with covariances of shape {components.scale.shape[1:]}; now there are to be "
-                f"{'at most ' if flexible else ''}{cap} in {features} features with shape "
-                f"{own.scale.shape}. Set warm_start=False to start anew."
+                f"warm_start=True goes on from the last fit, of {K} components in {last[0]} "
+                f"features with {last[1]}; now there are to be {'at most ' if flexible else ''}"
+                f"{cap} in {now[0]} features with {now[1]}. Set warm_start=False to start anew."
             )
-
-    def _resume(
-        self,
-        units: Standardizer,
-        prior: vb.VBPrior,
-        config: vb.VBConfig,
-        room: int,
-        objective: float,
-    ) -> vb.VBState:
-        """The last fit, in the units of this one."""
-        K, dtype = len(self.means_), prior.ridge.dtype
-        last = priors.change_units(
-            self._fitted.posterior.components, units, self._family, to_core=True
-        )
-
-        def extended(leaf: np.ndarray, default: np.ndarray) -> np.ndarray:
-            pooled = len(default) == 1 < room
-            leaf = leaf if pooled else np.concatenate([leaf[:K], default[K:]])
-            return leaf.astype(dtype)[None]
-
-        components = NormalInverseWishart(*map(extended, last, prior.components))
-        blank = vb.VBState(
-            mixture=None,
-            posterior=Hyperparameters(None, components),
-            concentration=Fixed(np.full(1, self._fitted.alpha, dtype)),
-            present=None,
-            objective=np.full(1, objective, dtype),
-            remaining=np.full(1, np.inf, dtype),
-            kappa=np.zeros(1, dtype),
-        )
-        present = (np.arange(room) < K)[None]
-        return jax.tree.map(np.asarray, without(blank, present, prior, config))
 
     # --- where it ends
 
     def _leave(
         self,
-        runs: list[Run],
-        bounds: np.ndarray,
-        prior: vb.VBPrior,
+        ends: Ends,
         own: priors.ComponentPrior,
         units: Standardizer,
         entered: Entered,
     ) -> None:
-        best = int(bounds.argmax())
+        (runs, bounds, prior), best = ends, int(ends.bounds.argmax())
         run = runs[best]
         state = jax.tree.map(lambda leaf: np.asarray(leaf[0]), run.state)
         volume = entered.total * units.log_volume
@@ -816,11 +714,27 @@ class BayesianGaussianMixture(MixtureEstimator):
         Returns
         -------
         DataFrame [K]
-            Columns `weight`, then `mean(feature)` and `sd(feature)` in the features' own units. Its
-            `attrs` hold the bound as `elbo`, and beside it what `evidence` has found, once it has
-            been asked: `log_evidence`, `standard_error`, `khat`, `n_draws`, `left_out`.
+            Columns `weight`, then `mean(feature)` and `sd(feature)` in the features' own units.
+            Where it is shown, the bound stands below it and, once `evidence` has been asked, what
+            that found; as numbers they are in its `attrs`: `elbo`, and `log_evidence`,
+            `standard_error`, `khat`, `n_draws`, `left_out`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from bayesgmm import BayesianGaussianMixture
+        >>> X = np.random.default_rng(0).normal(size=(50, 1))
+        >>> BayesianGaussianMixture(random_state=0).fit(X).summary().round(2)
+                   weight  mean(x0)  sd(x0)
+        component
+        0             1.0      0.13    0.91
+        <BLANKLINE>
+        evidence lower bound  -72.441 nats
+        log evidence          not estimated yet: ask evidence(X)
         """
-        table = super().summary()
+        from bayesgmm.estimators.tables import Summary
+
+        table = Summary(super().summary())
         table.attrs = {"elbo": self.elbo_, **getattr(self, "evidence_", {})}
         return table
 
@@ -848,7 +762,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         array([0.333, 0.5  , 0.167])
         """
         self._check_number_of_components()
-        discount = self._check_weights()
+        discount = self._check_weights().discount
         check_number(n, "n", integer=True, low=1)
         if max_clusters is not None:
             check_number(max_clusters, "max_clusters", integer=True, low=1)
@@ -865,7 +779,5 @@ class BayesianGaussianMixture(MixtureEstimator):
             return np.asarray(prior_n_clusters(prior, int(n), max_clusters))
 
 
-SINGULAR = (
-    "Fitting the mixture failed because a covariance became singular. Try a larger "
-    "covariance_prior or reg_covar, fewer components, or scale the input data."
-)
+def _covariances(shared: bool, shape: tuple[int, ...]) -> str:
+    return f"{'one covariance' if shared else 'covariances'} of shape {shape}"

@@ -40,6 +40,22 @@ def model(flowers):
     return GaussianMixture(3, init_params=species, random_state=0).fit(X)
 
 
+OPTIONS = {
+    GaussianMixture: dict(n_components=3, random_state=0),
+    BayesianGaussianMixture: dict(n_components=3, random_state=0, moves=False, tol=1e-2),
+}
+"""Of short fits."""
+
+BOTH = pytest.mark.parametrize("kind", OPTIONS)
+
+
+@pytest.fixture(scope="module", params=OPTIONS, ids=lambda kind: kind.__name__)
+def either(request, flowers):
+    """A fitted one of each class."""
+    X, species = flowers
+    return request.param(init_params=species, **OPTIONS[request.param]).fit(X)
+
+
 def density(model, X):
     """Density under the published parameters, by SciPy."""
     return component_densities(model, X) @ model.weights_
@@ -60,7 +76,33 @@ def component_densities(model, X):
 # --- a scikit-learn estimator -------------------------------------------------------------------
 
 
-def test_parameters_are_stored_as_given():
+OWN = {
+    GaussianMixture: dict(
+        weights_init=[0.5, 0.5],
+        means_init=[[0.0], [1.0]],
+        precisions_init=[[1.0], [1.0]],
+        acceleration=None,
+        prior="data-scaled",
+        support_fraction=0.8,
+        learning_decay=0.9,
+        learning_offset=5.0,
+    ),
+    BayesianGaussianMixture: dict(
+        weight_concentration_prior_type="pitman_yor",
+        weight_concentration_prior=("gamma", 2.0, 1.0),
+        discount_prior=0.1,
+        mean_precision_prior=0.5,
+        mean_prior=[0.0],
+        degrees_of_freedom_prior=2,
+        covariance_prior=[1.0],
+        prune=False,
+        moves=False,
+    ),
+}
+
+
+@BOTH
+def test_parameters_are_stored_as_given(kind):
     labels = np.arange(10) % 2
     options = dict(
         n_components=2,
@@ -70,20 +112,13 @@ def test_parameters_are_stored_as_given():
         max_iter=7,
         n_init=2,
         init_params=labels,
-        weights_init=[0.5, 0.5],
-        means_init=[[0.0], [1.0]],
-        precisions_init=[[1.0], [1.0]],
-        acceleration=None,
-        prior="data-scaled",
-        support_fraction=0.8,
-        learning_decay=0.9,
-        learning_offset=5.0,
         random_state=np.random.RandomState(0),
         warm_start=True,
         verbose=1,
         verbose_interval=3,
+        **OWN[kind],
     )
-    model = GaussianMixture(**options)
+    model = kind(**options)
     found = model.get_params()
     assert found.keys() == options.keys()
     assert all(found[name] is value for name, value in options.items())
@@ -101,26 +136,36 @@ def test_signature_is_that_of_scikit_learn_and_defaults_differ_where_the_guide_s
     new = dict(prior=None, support_fraction=None, learning_decay=0.7, learning_offset=2.0)
     assert GaussianMixture().get_params() == theirs | own | new
     assert GaussianMixture(3).n_components == 3
+    theirs = sklearn.mixture.BayesianGaussianMixture().get_params()
+    own = dict(n_components=None, weight_concentration_prior="gamma")
+    new = dict(discount_prior=None, prune=True, moves=True)
+    assert BayesianGaussianMixture().get_params() == theirs | own | new
+    assert BayesianGaussianMixture(3).n_components == 3
 
 
-def test_pickle_and_clone(flowers, model):
+def test_pickle_and_clone(flowers, either):
     X, _ = flowers
-    copy = pickle.loads(pickle.dumps(model))
-    np.testing.assert_array_equal(copy.predict_proba(X), model.predict_proba(X))
+    copy = pickle.loads(pickle.dumps(either))
+    np.testing.assert_array_equal(copy.predict_proba(X), either.predict_proba(X))
+    np.testing.assert_array_equal(copy.score_samples(X), either.score_samples(X))
     assert list(copy.feature_names_in_) == NAMES
-    fresh = clone(model)
+    fresh = clone(either)
     with pytest.raises(NotFittedError):
         fresh.predict(X)
 
 
-def test_what_leaves_is_numpy_of_the_dtype_of_x(flowers, model):
+def test_what_leaves_is_numpy_of_the_dtype_of_x(flowers, either):
     X, species = flowers
-    single = GaussianMixture(3, init_params=species).fit(X.to_numpy(np.float32))
+    kind = type(either)
+    single = kind(init_params=species, **OPTIONS[kind]).fit(X.to_numpy(np.float32))
+    np.testing.assert_allclose(single.means_, either.means_, atol=0.05)
+    names = ["weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_"]
+    names += ["mean_precision_", "degrees_of_freedom_"] * (kind is BayesianGaussianMixture)
     for fitted, data, dtype in (
-        (model, X, np.float64),
+        (either, X, np.float64),
         (single, X.to_numpy(np.float32), np.float32),
     ):
-        for name in ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_"):
+        for name in names:
             value = getattr(fitted, name)
             assert type(value) is np.ndarray and value.dtype == dtype, name
         assert all(type(leaf) is np.ndarray for leaf in fitted.mixture_)
@@ -128,35 +173,38 @@ def test_what_leaves_is_numpy_of_the_dtype_of_x(flowers, model):
             assert type(value) is np.ndarray and value.dtype == dtype
         assert type(fitted.labels_) is np.ndarray and fitted.labels_.dtype.kind == "i"
         assert type(fitted.predict(data)) is np.ndarray
-        for name, kind in (("converged_", bool), ("n_iter_", int), ("lower_bound_", float)):
-            assert type(getattr(fitted, name)) is kind
-        assert type(fitted.score(data)) is float and type(fitted.bic(data)) is float
+        for name, of in (("converged_", bool), ("n_iter_", int), ("lower_bound_", float)):
+            assert type(getattr(fitted, name)) is of
+        number = fitted.bic(data) if kind is GaussianMixture else fitted.elbo_
+        assert type(fitted.score(data)) is float and type(number) is float
 
 
-def test_it_shows_itself_as_html(model):
-    text = model._repr_html_()
-    assert "GaussianMixture" in text and "n_components" in text
-    assert "GaussianMixture(" in repr(model)
+def test_it_shows_itself_as_html(either):
+    text = either._repr_html_()
+    assert type(either).__name__ in text and "n_components" in text
+    assert f"{type(either).__name__}(" in repr(either)
 
 
-def test_in_a_pipeline(flowers):
+@BOTH
+def test_in_a_pipeline(flowers, kind):
     X, species = flowers
     scaled = StandardScaler().fit_transform(X)
-    options = dict(n_components=3, init_params=species, reg_covar=0)
-    pipeline = make_pipeline(StandardScaler(), GaussianMixture(**options)).fit(X)
-    alone = GaussianMixture(**options).fit(scaled)
+    options = OPTIONS[kind] | dict(init_params=species, reg_covar=0)
+    pipeline = make_pipeline(StandardScaler(), kind(**options)).fit(X)
+    alone = kind(**options).fit(scaled)
     np.testing.assert_array_equal(pipeline.predict(X), alone.labels_)
     np.testing.assert_allclose(pipeline.score(X), alone.score(scaled), rtol=1e-12)
-    framed = make_pipeline(StandardScaler(), GaussianMixture(**options))
+    framed = make_pipeline(StandardScaler(), kind(**options))
     framed.set_output(transform="pandas").fit(X)
     assert list(framed[-1].feature_names_in_) == NAMES
 
 
-def test_in_a_grid_search(flowers):
+@BOTH
+def test_in_a_grid_search(flowers, kind):
     X, _ = flowers
     rows = KFold(2, shuffle=True, random_state=0)
     grid = {"covariance_type": ["full", "spherical"], "reg_covar": [1e-6, 10.0]}
-    model = GaussianMixture(3, init_params="kmeans", random_state=0)
+    model = kind(init_params="kmeans", **OPTIONS[kind])
     search = GridSearchCV(model, grid, cv=rows).fit(X)
     scores = search.cv_results_["mean_test_score"]
     assert np.isfinite(scores).all()
@@ -170,29 +218,32 @@ def test_in_a_grid_search(flowers):
 # --- tables in, tables out ----------------------------------------------------------------------
 
 
-def test_names_and_index_of_a_table_are_kept(flowers, model):
+def test_names_and_index_of_a_table_are_kept(flowers, either):
     X, _ = flowers
+    model = either
     assert list(model.feature_names_in_) == NAMES and model.n_features_in_ == 4
     found = model.uncertainty(X)
     assert list(found.columns) == ["uncertainty", "entropy"]
     assert found.index.equals(X.index)
     assert isinstance(model.uncertainty(X.iloc[:3]).index, pd.Index)
-    plain = GaussianMixture(3, init_params=model.labels_, max_iter=0).fit(X.to_numpy())
+    plain = clone(model).set_params(max_iter=0).fit(X.to_numpy())
     assert not hasattr(plain, "feature_names_in_")
     assert list(plain.uncertainty(X.to_numpy()).index) == list(range(150))
 
 
-def test_columns_in_another_order_are_refused(flowers, model):
+def test_columns_in_another_order_are_refused(flowers, either):
     X, _ = flowers
-    with pytest.raises(ValueError, match="feature names should match"):
-        model.predict(X[NAMES[::-1]])
+    for ask in (either.predict, clone(either).partial_fit(X).partial_fit):
+        with pytest.raises(ValueError, match="feature names should match"):
+            ask(X[NAMES[::-1]])
     with pytest.warns(UserWarning, match="does not have valid feature names"):
-        model.predict(X.to_numpy())
+        either.predict(X.to_numpy())
 
 
-def test_fit_takes_away_the_names_of_an_earlier_fit(flowers):
+@BOTH
+def test_fit_takes_away_the_names_of_an_earlier_fit(flowers, kind):
     X, species = flowers
-    model = GaussianMixture(3, init_params=species, max_iter=0).fit(X)
+    model = kind(init_params=species, max_iter=0, **OPTIONS[kind]).fit(X)
     model.fit(X.to_numpy())
     assert not hasattr(model, "feature_names_in_")
 
@@ -215,8 +266,9 @@ def test_uncertainty_keeps_its_digits_when_it_is_tiny():
     assert (found["entropy"] >= 0).all()
 
 
-def test_summary(flowers, model):
+def test_summary(flowers, either):
     X, _ = flowers
+    model = either
     table = model.summary()
     columns = [f"mean({name})" for name in NAMES] + [f"sd({name})" for name in NAMES]
     assert list(table.columns) == ["weight", *columns]
@@ -225,7 +277,7 @@ def test_summary(flowers, model):
     np.testing.assert_array_equal(table[columns[:4]], model.means_)
     deviations = np.sqrt(np.diagonal(model.covariances_, axis1=1, axis2=2))
     np.testing.assert_allclose(table[columns[4:]], deviations, rtol=1e-10)
-    plain = GaussianMixture(3, init_params=model.labels_, max_iter=0).fit(X.to_numpy())
+    plain = clone(model).set_params(max_iter=0).fit(X.to_numpy())
     assert "mean(x0)" in plain.summary() and "sd(x3)" in plain.summary()
 
 
@@ -279,8 +331,9 @@ def test_sample(model):
 @pytest.mark.parametrize(
     "features", [["petal width", "sepal length"], [3, 0], [-1, "sepal length"]]
 )
-def test_marginal(flowers, model, features):
+def test_marginal(flowers, either, features):
     X, _ = flowers
+    model = either
     found = model.marginal(features)
     assert list(found.feature_names_in_) == ["petal width", "sepal length"]
     index = np.ix_([0, 1, 2], [3, 0], [3, 0])
@@ -356,15 +409,16 @@ def test_conditional_far_from_every_component(model):
         (lambda m: m.sample(2.5), "n_samples"),
     ],
 )
-def test_what_cannot_be_asked(model, call, message):
+def test_what_cannot_be_asked(either, call, message):
     with pytest.raises(ValueError) as caught:
-        call(model)
+        call(either)
     assert message in str(caught.value)
 
 
-def test_names_are_needed_to_ask_by_name(flowers):
+@BOTH
+def test_names_are_needed_to_ask_by_name(flowers, kind):
     X, species = flowers
-    model = GaussianMixture(3, init_params=species, max_iter=0).fit(X.to_numpy())
+    model = kind(init_params=species, max_iter=0, **OPTIONS[kind]).fit(X.to_numpy())
     with pytest.raises(ValueError, match="none: the model was fitted without feature names"):
         model.marginal(["petal width"])
     assert not hasattr(model.marginal([1]), "feature_names_in_")

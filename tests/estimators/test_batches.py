@@ -42,9 +42,11 @@ def test_rounds_over_batches_end_where_the_whole_fit_does(kind):
     np.testing.assert_array_equal(model.labels_, model.predict(X[CUTS[1] :]))
     held = model.mean_precision_ - model.mean_precision_prior_
     np.testing.assert_allclose(held.sum(), len(X), rtol=1e-9)
-    found = model.evidence(X, n_draws=320)
-    assert found["elbo"] == model.elbo_ == model.summary().attrs["elbo"]
-    assert found["log_evidence"] + 4 * found["standard_error"] > model.elbo_
+    assert model.elbo_ == model.summary().attrs["elbo"]
+    if kind == "dirichlet_process":
+        found = model.evidence(X, n_draws=320)
+        assert found["elbo"] == model.elbo_
+        assert found["log_evidence"] + 4 * found["standard_error"] > model.elbo_
 
 
 def test_points_without_a_name_are_new_ones():

@@ -92,8 +92,19 @@ LEFT_OUT = {
 }
 
 
+WITH_OUR_DEFAULTS = {
+    "test_bayesian_mixture_weights_prior_initialisation": "reads the default prior of the weights",
+    "test_check_covariance_precision": "counts the components: they are merged and removed",
+    "test_mixture_n_components_greater_than_n_samples_error": (
+        "asks for more components than points: n_components is the most that there may be"
+    ),
+    "test_gaussian_mixture_n_iter": "max_iter is of the iterations before each move",
+}
+"""Tests of scikit-learn's class that need its defaults, and why; the others pass with ours, too."""
+
+
 def altered(name):
-    """The syntax tree of one of scikit-learn's test files, with ours in place of its class."""
+    """The code of one of scikit-learn's test files, with ours in place of its class."""
     folder = Path(importlib.util.find_spec("sklearn.mixture.tests").submodule_search_locations[0])
     source = (folder / name).read_text(encoding="utf-8")
     for old, new in FILES[name]:
@@ -109,6 +120,23 @@ def altered(name):
 
 for _name in FILES:
     exec(altered(_name), globals())
+
+
+def with_our_defaults():
+    """Tests of the class itself, not of the subclass above, by their names."""
+    found = {"BayesianGaussianMixture": bayesgmm.BayesianGaussianMixture}
+    found |= {"GaussianMixture": GaussianMixture, "__name__": __name__}
+    for name in ("test_mixture.py", "test_bayesian_mixture.py"):
+        exec(altered(name), found)
+    tests = {name.removesuffix("_too"): test for name, test in found.items()}
+    return {
+        f"{name}_with_our_defaults": test
+        for name, test in tests.items()
+        if name.startswith("test_") and name not in WITH_OUR_DEFAULTS
+    }
+
+
+globals().update(with_our_defaults())
 
 
 @pytest.fixture(params=[np.float64, np.float32], ids=["float64", "float32"])
@@ -134,3 +162,7 @@ def test_it_is_ours_that_was_tested():
     assert set(ours().get_params()) - set(theirs) == own
     collected = [name for name in globals() if name.startswith("test_")]
     assert len(collected) > 40 and not set(collected) & set(LEFT_OUT)
+    again = [name for name in collected if name.endswith("_with_our_defaults")]
+    assert len(again) == 9
+    assert globals()[again[0]].__globals__["BayesianGaussianMixture"] is ours
+    assert set(WITH_OUR_DEFAULTS) <= set(collected)  # they pass under scikit-learn's
