@@ -5,7 +5,6 @@ from jax.scipy.special import gammaln, logsumexp
 
 from bayesgmm.core.arrays import Array
 
-
 HALF_LOG_2PI = 0.9189385332046727
 STIRLING = (1 / 156, -691 / 360360, 1 / 1188, -1 / 1680, 1 / 1260, -1 / 360, 1 / 12)
 """B_2m / (2m (2m - 1)) for m = 7, ..., 1."""

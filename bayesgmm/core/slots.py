@@ -7,14 +7,12 @@ truncation but that of the last free slot, which stands for all components that 
 points that take it in one sweep might have taken two components: then more slots are needed
 (`Weighting.crowded`).
 
-==========  ===========================================================  =======================
-weights     prior                                                        p(partition), given K
-==========  ===========================================================  =======================
-finite      K known, w ~ Dirichlet(alpha, ..., alpha)                    K! / (K - t)!
-static      K ~ p(K), w | K ~ Dirichlet(alpha, ..., alpha)               Gamma(K a) / Gamma(K a + N)
-dynamic     K ~ p(K), w | K ~ Dirichlet(alpha / K, ..., alpha / K)       prod_c Gamma(n_c + a) / Gamma(a)
-process     Dirichlet process, Pitman-Yor process                        prod_{i < t} (alpha + i d) ...
-==========  ===========================================================  =======================
+=========  ===================================================================
+finite     K known, w ~ Dirichlet(alpha, ..., alpha)
+static     K ~ p(K), w | K ~ Dirichlet(alpha, ..., alpha)
+dynamic    K ~ p(K), w | K ~ Dirichlet(alpha / K, ..., alpha / K)
+process    the Dirichlet process, and with a discount the Pitman-Yor process
+=========  ===================================================================
 
 References
 ----------

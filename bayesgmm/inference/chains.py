@@ -39,6 +39,8 @@ class Draws(NamedTuple):
     log_likelihood : [C, S]
         sum_n log sum_k w_k N(x_n | k) over the slots. The last free slot stands, at one place
         drawn from the prior, for all components that have no slot of their own.
+    accepted : [C, 3]
+        Split-merge paths accepted with more, fewer and as many clusters, since the chains began.
     crowded : [C]
         Sweeps that needed more slots than they could get, since the chains began.
     state : GibbsState
@@ -54,6 +56,7 @@ class Draws(NamedTuple):
     n_components: np.ndarray
     alpha: np.ndarray
     log_likelihood: np.ndarray
+    accepted: np.ndarray
     crowded: np.ndarray
     state: GibbsState
     interrupted: bool
@@ -307,7 +310,8 @@ def run(
     n_points = int(np.count_nonzero(np.asarray(data.weight)))
     interrupted, asked = False, Asked(n_draws, thin, n_warmup)
     try:
-        for states, new, progress in _calls(states, data, prior, config, asked, max_slots):
+        for now, new, progress in _calls(states, data, prior, config, asked, max_slots):
+            states = now
             if new is not None:
                 pieces.append(new._replace(labels=new.labels[:, :, :n_points]))
             if watch is not None:
@@ -397,14 +401,14 @@ def _taken(buffers: Kept, plan: Plan, advanced: int, asked: Asked, done: int) ->
 def _joined(pieces: list[Kept], states: GibbsState, n_points: int, interrupted: bool) -> Draws:
     """All draws in as many slots as the last ones have."""
     state = jax.tree.map(np.asarray, states)
-    T, C = state.mixture.log_weights.shape[1], len(state.labels)
+    T = _slots(states)
     if not pieces:
         shapes = jax.tree.map(np.asarray, jax.vmap(kept)(states))
         shapes = shapes._replace(labels=shapes.labels[:, :n_points])
         pieces = [jax.tree.map(lambda leaf: leaf[:, None][:, :0], shapes)]
     wide = [_widened(piece, T) for piece in pieces]
     every = Kept(*(np.concatenate(leaves, 1) for leaves in zip(*wide, strict=True)))
-    return Draws(*every, state.crowded.reshape(C), state, interrupted)
+    return Draws(*every, state.accepted, state.crowded, state, interrupted)
 
 
 def _widened(piece: Kept, T: int) -> Kept:

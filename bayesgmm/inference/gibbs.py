@@ -3,6 +3,8 @@ r"""Blocked Gibbs sampling of a Gaussian mixture with a known, unknown or unboun
 The target is the joint posterior of labels, number of components, concentration, weights and
 components. A sweep draws, each given all that was drawn before it and nothing that is out of date,
 
+0. (where there are moves) the partition | alpha, K, the weights and components summed out
+   (`inference.splitmerge`), so that all of them are drawn anew after it;
 1. K | partition, alpha, the weights and components summed out (telescoping: Fruhwirth-Schnatter,
    Malsiner-Walli and Grun 2021, *Bayesian Analysis* 16, 1279-1307, algorithm 1);
 2. alpha | partition, K, where it is learned (`core.concentration.redraw`; the density of Escobar
@@ -40,6 +42,7 @@ from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.slots import WEIGHTINGS, SlotPrior
 from bayesgmm.core.sweep import Moments, allocate, gathered
 from bayesgmm.core.weights import Dirichlet
+from bayesgmm.inference.splitmerge import paths
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,16 @@ class GibbsConfig:
         See `core.slots`.
     learned : bool
         Whether the concentration is drawn; otherwise it stays what it was at the start.
+    moves : tuple of 0 and 1
+        Split-merge operations of a sweep, 1 where a path ends: `splitmerge.UNKNOWN` or `KNOWN`, or
+        none.
     """
 
     family: Covariance
     form: Form
     weights: str = "finite"
     learned: bool = False
+    moves: tuple[int, ...] = ()
 
 
 class GibbsPrior(NamedTuple):
@@ -73,11 +80,14 @@ class GibbsPrior(NamedTuple):
         Of alpha, read where it is learned.
     components : NormalInverseWishart
         Of one component: leaves [1, ...].
+    moves : splitmerge.Moves, optional
+        How they are proposed, read where there are moves.
     """
 
     weights: SlotPrior
     concentration: ConcentrationPrior
     components: Any
+    moves: Any = None
 
 
 class GibbsState(NamedTuple):
@@ -98,6 +108,8 @@ class GibbsState(NamedTuple):
     n_components : []
         K, or 0 where it is infinite.
     alpha : []
+    accepted : [3]
+        Split-merge paths accepted with more, fewer and as many clusters, since the start.
     crowded : []
         Sweeps in which more slots would have been needed than there were.
     regrown : []
@@ -111,6 +123,7 @@ class GibbsState(NamedTuple):
     mixture: Mixture
     n_components: Array
     alpha: Array
+    accepted: Array
     crowded: Array
     regrown: Array
 
@@ -134,7 +147,7 @@ def init(
     alpha : float
         Concentration: the value, or where it begins if it is learned.
     T : int
-        Slots. For a known K, K are enough.
+        Slots. For a known K, K are enough, with moves K + 1.
     config : GibbsConfig
 
     Returns
@@ -155,12 +168,13 @@ def init(
         Mixture(jnp.full(T, -jnp.inf, dtype), means, jnp.broadcast_to(unit, (rows, *unit.shape))),
         jnp.int32(0),
         jnp.asarray(alpha, dtype),
+        jnp.zeros(3, jnp.int32),
         jnp.int32(0),
         jnp.uint32(0),
     )
 
 
-NUMBER, CONCENTRATION, GAMMAS, NOISE, SHARED, LABELS = range(6)
+NUMBER, CONCENTRATION, GAMMAS, NOISE, SHARED, LABELS, MOVES = range(7)
 """Numbers of the keys of one sweep."""
 
 
@@ -179,13 +193,20 @@ def step(state: GibbsState, data: Data, prior: GibbsPrior, config: GibbsConfig) 
     GibbsState
     """
     key = random.fold(state.key, state.sweep)
-    counts, weighting = jnp.round(state.found.counts), WEIGHTINGS[config.weights]
+    weighting, about = WEIGHTINGS[config.weights], reference(state.mixture, config.form)
+    wanting = False
+    if config.moves:
+        state, wanting = _moved(random.fold(key, MOVES), state, data, prior, config)
+        about = jnp.zeros_like(about)
+    counts = jnp.round(state.found.counts)
     K, alpha = _number_and_concentration(key, state, counts, prior, config)
-    log_weights, means, scales = _parameters(key, state, counts, K, alpha, prior, config)
+    log_weights, means, scales = _parameters(
+        key, state.found._replace(counts=counts), about, K, alpha, prior, config
+    )
     mixture = Mixture(log_weights, means, scales)
     uniform = random.uniform(random.fold(key, LABELS), data.weight.shape, data.weight.dtype)
     labels, found = allocate(uniform, data, mixture, config.form)
-    crowded = weighting.crowded(counts, K, prior.weights, found.counts)
+    crowded = wanting | weighting.crowded(counts, K, prior.weights, found.counts)
     return GibbsState(
         state.key,
         state.sweep + jnp.uint32(1),
@@ -194,9 +215,34 @@ def step(state: GibbsState, data: Data, prior: GibbsPrior, config: GibbsConfig) 
         mixture,
         K,
         alpha,
+        state.accepted,
         state.crowded + crowded,
         state.regrown,
     )
+
+
+def _moved(
+    key: Array, state: GibbsState, data: Data, prior: GibbsPrior, config: GibbsConfig
+) -> tuple[GibbsState, Array]:
+    """The state after the moves, its moments about the origin, and whether a slot was wanting."""
+    found = state.found._replace(counts=jnp.round(state.found.counts))
+    labels, found, accepted, wanting = paths(
+        key,
+        state.labels,
+        found,
+        state.mixture,
+        state.alpha,
+        data,
+        prior.components,
+        WEIGHTINGS[config.weights],
+        prior.weights,
+        prior.moves,
+        config.moves,
+        config.form,
+        config.family,
+    )
+    state = state._replace(labels=labels, found=found, accepted=state.accepted + accepted)
+    return state, wanting & (config.weights != "finite")
 
 
 def _number_and_concentration(
@@ -218,17 +264,16 @@ def _number_and_concentration(
 
 def _parameters(
     key: Array,
-    state: GibbsState,
-    counts: Array,
+    found: Moments,
+    about: Array,
     K: Array,
     alpha: Array,
     prior: GibbsPrior,
     config: GibbsConfig,
 ) -> tuple[Array, Array, Array]:
     """Log weights, means and scales; all gamma variates of the sweep come from one call."""
-    weighting, family = WEIGHTINGS[config.weights], config.family
-    found = state.found._replace(counts=counts)
-    posterior = posterior_of(prior.components, found, reference(state.mixture, config.form), family)
+    weighting, family, counts = WEIGHTINGS[config.weights], config.family, found.counts
+    posterior = posterior_of(prior.components, found, about, family)
     of_weights = weighting.shapes(counts, K, alpha, prior.weights)
     of_scales = gamma_shapes(posterior, family)
     *gammas, spread = random.log_gammas(random.fold(key, GAMMAS), *of_weights, of_scales)
