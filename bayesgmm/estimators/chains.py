@@ -8,7 +8,7 @@ import numpy as np
 
 from bayesgmm.core.arrays import Data, Standardizer
 from bayesgmm.core.mixture import Mixture
-from bayesgmm.inference.gibbs import Draws, Progress
+from bayesgmm.inference.chains import Draws, Progress
 from bayesgmm.inference.starts import starts
 
 # --- where they begin -----------------------------------------------------------------------------

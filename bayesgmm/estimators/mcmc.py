@@ -1,5 +1,6 @@
 """MCMCGaussianMixture: draws from the posterior of a mixture."""
 
+import dataclasses
 import warnings
 from functools import partial
 from typing import Any, Self
@@ -25,12 +26,15 @@ from bayesgmm.estimators.sampling import (
     prior_of_clusters,
     weight_options,
 )
-from bayesgmm.inference import gibbs
+from bayesgmm.inference import chains, gibbs, splitmerge
 from bayesgmm.posterior import predictive, relabel, summary
 from bayesgmm.posterior.partitions import similarity
 
 SEVERAL = 5
 """Clusters that the scale of the prior is made for, where their number is not known."""
+
+MANY = 2000
+"""Points beyond which a move costs much more than a sweep."""
 
 ENOUGH = 10
 """Draws a chain that an interrupted run is kept for."""
@@ -46,7 +50,8 @@ class MCMCGaussianMixture(MixtureEstimator):
     Draws of weights, means, covariances, assignments and the number of clusters, by blocked Gibbs
     sampling: all labels given all parameters, all parameters given all labels, and the number of
     components by telescoping (Fruhwirth-Schnatter, Malsiner-Walli and Grun 2021) or with as many
-    slots as a sweep needs, so that no process is truncated.
+    slots as a sweep needs, so that no process is truncated; with split-merge moves on the partition
+    beside (Jain and Neal 2004).
 
     Parameters
     ----------
@@ -84,6 +89,10 @@ class MCMCGaussianMixture(MixtureEstimator):
     max_components : int, optional
         The most components that a draw may hold where their number is not known. When not given
         room is made as it is needed.
+    moves : bool, default True
+        Whether each sweep proposes to split and to merge clusters: two such moves where their number
+        is unknown; of a known number one that does both, with more than 2,000 points in the warm-up
+        only.
     n_chains : int, default 4
         They begin at k-means, at random labels, with all points in one cluster, and at the nearest
         of random points, in turn.
@@ -133,6 +142,7 @@ class MCMCGaussianMixture(MixtureEstimator):
     Escobar and West (1995), *Journal of the American Statistical Association* 90, 577-588.
     Fraley and Raftery (2007), *Journal of Classification* 24, 155-181.
     Fruhwirth-Schnatter, Malsiner-Walli and Grun (2021), *Bayesian Analysis* 16, 1279-1307.
+    Jain and Neal (2004), *Journal of Computational and Graphical Statistics* 13, 158-182.
 
     Examples
     --------
@@ -161,6 +171,7 @@ class MCMCGaussianMixture(MixtureEstimator):
         n_components_prior: Any = None,
         weight_prior: str | None = None,
         max_components: int | None = None,
+        moves: bool = True,
         n_chains: int = 4,
         n_samples: int = 1000,
         n_warmup: int | None = None,
@@ -180,6 +191,7 @@ class MCMCGaussianMixture(MixtureEstimator):
         self.n_components_prior = n_components_prior
         self.weight_prior = weight_prior
         self.max_components = max_components
+        self.moves = moves
         self.n_chains = n_chains
         self.n_samples = n_samples
         self.n_warmup = n_warmup
@@ -255,7 +267,7 @@ class MCMCGaussianMixture(MixtureEstimator):
                     "max_components is for an unknown number of components, and has no meaning "
                     f"with n_components={self.n_components!r}: leave it None."
                 )
-        for name in ("warm_start", "progress_bar"):
+        for name in ("moves", "warm_start", "progress_bar"):
             if not isinstance(getattr(self, name), bool | np.bool_):
                 raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}.")
         return options
@@ -289,46 +301,53 @@ class MCMCGaussianMixture(MixtureEstimator):
         own: priors.ComponentPrior,
         options: WeightOptions,
         resume: bool,
-    ) -> gibbs.Draws:
+    ) -> chains.Draws:
         family = self._family
         components = priors.change_units(priors.spread(own, family, 1), units, family, to_core=True)
-        prior = gibbs.GibbsPrior(options.prior, options.concentration, components)
-        config = self._config(options)
-        states = (
-            self._resumed(data, config) if resume else self._begun(data, n_rows, config, options)
-        )
-        warmup = self.n_samples * self.thin if self.n_warmup is None else self.n_warmup
-        most = options.known or self.max_components or gibbs.SLOTS[-1]
+        near = splitmerge.neighbours(data) if self._moving(options, n_rows) else None
+        moves = None if near is None else splitmerge.Moves(near)
+        prior = gibbs.GibbsPrior(options.prior, options.concentration, components, moves)
+        warm, config = self._configs(options, n_rows)
+        states = self._resumed(data, config) if resume else self._begun(data, n_rows, warm, options)
+        sweeps = self.n_samples * self.thin if self.n_warmup is None else self.n_warmup
+        most = options.known or self.max_components or chains.SLOTS[-1]
         bar = Bar(self.progress_bar)
         try:
-            return gibbs.run(
-                states,
-                data,
-                prior,
-                config,
-                self.n_samples,
-                self.thin,
-                0 if resume else warmup,
-                most,
-                bar,
-            )
+            if resume or warm == config:
+                asked = (self.n_samples, self.thin, 0 if resume else sweeps)
+                return chains.run(states, data, prior, config, *asked, most, bar)
+            start = chains.run(states, data, prior, warm, 0, 1, sweeps, most, bar).state
+            return chains.run(start, data, prior, config, self.n_samples, self.thin, 0, most, bar)
         finally:
             bar.close()
 
-    def _config(self, options: WeightOptions) -> gibbs.GibbsConfig:
-        form = exact_form(self._family.axis_aligned)
-        learned = options.learned is not None
-        return gibbs.GibbsConfig(self._family, form, options.kind.weights, learned)
+    def _moving(self, options: WeightOptions, n_rows: int) -> bool:
+        """Whether there are moves: one point, or one component, has nowhere to go."""
+        return bool(self.moves) and n_rows > 1 and options.known != 1
+
+    def _configs(
+        self, options: WeightOptions, n_rows: int
+    ) -> tuple[gibbs.GibbsConfig, gibbs.GibbsConfig]:
+        """How the chains warm up, and how they go on."""
+        family = self._family
+        form, learned = exact_form(family.axis_aligned), options.learned is not None
+        plain = gibbs.GibbsConfig(family, form, options.kind.weights, learned)
+        if not self._moving(options, n_rows):
+            return plain, plain
+        kind = splitmerge.UNKNOWN if options.known is None else splitmerge.KNOWN
+        moving = dataclasses.replace(plain, moves=kind)
+        return moving, plain if options.known and n_rows > MANY else moving
 
     def _begun(
         self, data: Data, n_rows: int, config: gibbs.GibbsConfig, options: WeightOptions
     ) -> gibbs.GibbsState:
         rng = check_random_state(self.random_state)
-        T = options.known or min(gibbs.SLOTS[0], self.max_components or gibbs.SLOTS[0])
+        T = options.known or min(chains.SLOTS[0], self.max_components or chains.SLOTS[0])
         most = min(T, options.most or T)
         labels = first_labels(data, n_rows, options.known, most, self.n_chains, rng)
         keys = rng.randint(2**32, size=(self.n_chains, 2), dtype=np.uint32)
-        return gibbs.start_all(keys, data, labels, np.float64(options.alpha), config, T)
+        T += bool(options.known and config.moves)  # on its way a path needs one more
+        return chains.start_all(keys, data, labels, np.float64(options.alpha), config, T)
 
     def _resumed(self, data: Data, config: gibbs.GibbsConfig) -> gibbs.GibbsState:
         state, last = self._chains
@@ -344,7 +363,7 @@ class MCMCGaussianMixture(MixtureEstimator):
 
     def _leave(
         self,
-        draws: gibbs.Draws,
+        draws: chains.Draws,
         units: Standardizer,
         own: priors.ComponentPrior,
         entered: Entered,
@@ -355,7 +374,7 @@ class MCMCGaussianMixture(MixtureEstimator):
         S = draws.labels.shape[1]
         if draws.interrupted and S < ENOUGH:
             raise KeyboardInterrupt(f"after {S} draws a chain: the last fit is kept, if any")
-        self._chains = draws.state, self._config(options)
+        self._chains = draws.state, self._configs(options, len(kept.X))[1]
         found = in_order(draws, units, len(kept.X))
         self._draws = joined(self._draws if resume else None, found)
         self._kept, self._options = kept, options
@@ -388,13 +407,13 @@ class MCMCGaussianMixture(MixtureEstimator):
         self._publish(Mixture(np.log(weights), means.mean(0), root), identity, dtype)
         self.n_components_ = K
 
-    def _judge(self, draws: gibbs.Draws) -> None:
+    def _judge(self, draws: chains.Draws) -> None:
         """`converged_`, and a warning that says what is wrong and what to do."""
         table = self.diagnose()
         self.converged_ = summary.has_converged(table)
         said = summary.advice(table, self._draws.log_likelihood)
         if draws.crowded.any() and self._options.known is None:
-            most = self.max_components or gibbs.SLOTS[-1]
+            most = self.max_components or chains.SLOTS[-1]
             said.insert(
                 0,
                 f"{int(draws.crowded.sum())} sweeps needed more than the {most} components that "

@@ -297,6 +297,7 @@ REFUSED = [
     ({"n_samples": 3}, "n_samples must be an integer of at least 4"),
     ({"thin": 0}, "thin must be an integer"),
     ({"n_warmup": -1}, "n_warmup must be an integer"),
+    ({"moves": "some"}, "moves must be True or False"),
     ({"warm_start": 1}, "warm_start must be True or False"),
     ({"progress_bar": "no"}, "progress_bar must be True or False"),
     ({"mean_prior": [1.0]}, "mean_prior"),
