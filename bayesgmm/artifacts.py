@@ -1,6 +1,7 @@
 """The files of a fitted mixture: parameters.json, assignments.csv and figures."""
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -50,6 +51,7 @@ def _parameters(fitted: Fitted) -> dict[str, Any]:
         "means": model.means_.tolist(),
         "covariances": model.covariances_.tolist(),
         **method.measures(model, fitted.X),
+        **{name: _rows(table) for name, (_, table) in method.tables(model).items()},
         "converged": model.converged_,
         "n_iter": model.n_iter_,
         "seed": model.random_state,
@@ -58,13 +60,21 @@ def _parameters(fitted: Fitted) -> dict[str, Any]:
     }
 
 
+def _rows(table: Any) -> list[dict[str, Any]]:
+    """A DataFrame as JSON has it: its rows, their index first; what is not a number is null."""
+    rows = table.reset_index().to_dict("records")
+    missing = lambda value: isinstance(value, float) and not math.isfinite(value)  # noqa: E731
+    return [{k: None if missing(v) else v for k, v in row.items()} for row in rows]
+
+
 class _Picture(NamedTuple):
-    """A figure: its file, whether D features and K components have it, and who draws it."""
+    """A figure: its file, whether D features and K components have it, who draws it, of what."""
 
     file: str
     wanted: Callable[[int, int], bool]
     draw: Callable[[Any, Any, Any, "Figure"], Any]  # of plots, model, X and the figure
     size: Callable[[int], tuple[float, float]] = lambda D: (5.0, 3.6)  # in inches
+    of: tuple[str, ...] = tuple(METHODS)
 
 
 _PICTURES = (
@@ -94,6 +104,14 @@ _PICTURES = (
         "objective.png",
         lambda D, K: True,
         lambda plots, model, X, figure: plots.plot_objective(model, ax=figure.subplots()),
+        of=("em", "vb"),
+    ),
+    _Picture(
+        "trace.png",
+        lambda D, K: True,
+        lambda plots, model, X, figure: plots.plot_trace(model, ax=figure.subplots()),
+        lambda D: (7.0, 3.0),
+        of=("mcmc",),
     ),
 )
 
@@ -114,7 +132,7 @@ def _draw(fitted: Fitted, folder: Path, note: Callable) -> Iterator[str]:
         shown = ", ".join(fitted.X.columns[:PAIRED])
         note(f"pairs.png shows the first {PAIRED} features: {shown}")
     for picture in _PICTURES:
-        if picture.wanted(D, K):
+        if fitted.method in picture.of and picture.wanted(D, K):
             figure = Figure(figsize=picture.size(D), layout="constrained")
             picture.draw(plots, fitted.model, fitted.X, figure)
             figure.savefig(folder / picture.file, dpi=150)

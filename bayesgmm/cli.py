@@ -144,16 +144,17 @@ _COLUMNS_HELP = """\
 
 _METHOD_HELP = """\
     em (the default): maximum likelihood by expectation-maximization; vb: variational Bayes, a
-    Dirichlet-process mixture that finds its number of components"""
+    Dirichlet-process mixture that finds its number of components; mcmc: draws of the posterior"""
 
 _COMPONENTS_HELP = f"""\
-    number of components, with vb the most there may be; auto (the default) leaves it to vb, and
-    for em takes the number of smallest BIC, of 1 to {LARGEST_AUTO}, among fits without a cluster of
-    D + 1 points or fewer for D features"""
+    number of components, with vb the most there may be; auto (the default) leaves it to vb, is a
+    prior over it (a mixture of finite mixtures) with mcmc, and for em takes the number of smallest
+    BIC, of 1 to {LARGEST_AUTO}, among fits without a cluster of D + 1 points or fewer for D
+    features"""
 
 _FIT_DESCRIPTION = """\
-    Fit a Gaussian mixture to the rows of a table, by expectation-maximization or
-    by variational Bayes.
+    Fit a Gaussian mixture to the rows of a table, by expectation-maximization,
+    variational Bayes or Markov chain Monte Carlo.
 
     Prints the clusters (size, mean and standard deviation of each feature), how
     sure the assignment of points to them is, and the points it is least sure of.
@@ -171,6 +172,8 @@ _FIT_EPILOG = """\
           three components for two columns of a file; writes to flowers-3/
       bayesgmm fit faithful --method vb
           variational Bayes finds the number of components, with its evidence
+      bayesgmm fit faithful --method mcmc --thin 10
+          the posterior of the number of clusters, and whether the chains agree
 
     bundled data sets:
       {datasets}
@@ -178,8 +181,8 @@ _FIT_EPILOG = """\
     covariance families (--covariance):
       {families}
       By name, or by mclust's three letters for volume, shape and orientation:
-      Equal, Variable or Identity. E and V are for one feature. With --method vb:
-      full, tied, diag and spherical, by these or by mclust's names.
+      Equal, Variable or Identity. E and V are for one feature. With --method vb
+      and mcmc: full, tied, diag and spherical, by these or by mclust's names.
 
     starts (--start):
       {starts}
@@ -194,6 +197,8 @@ _SPOKEN = {
     "init_params": "--start",
     "prior": "--prior",
     "max_iter": "--max-iter",
+    "n_warmup": "--warmup",
+    "thin": "--thin",
     "tol": "--tol",
     "reg_covar[1]": "--ridge",
     "reg_covar": "--ridge",
@@ -246,7 +251,7 @@ def _names(text: str) -> list[str]:
 _NUMBERS = (
     ("--seed", _seed, 0, "SEED", "seed of the random starts"),
     ("--n-init", _positive, None, "N", "starts, of which the best is kept"),
-    ("--max-iter", _positive, 1000, "N", "most iterations of a start"),
+    ("--max-iter", _positive, None, "N", "most iterations of a start"),
     (
         "--tol",
         float,
@@ -263,6 +268,16 @@ _NUMBERS = (
         "SHARE",
         "added to variances, as a share of each feature's variance (default 1e-06 without --prior)",
     ),
+    ("--chains", _positive, None, "N", "chains"),
+    ("--samples", _positive, None, "N", "draws kept of each chain"),
+    (
+        "--warmup",
+        _positive,
+        None,
+        "N",
+        "sweeps of each chain before its first draw (default: as many as then follow)",
+    ),
+    ("--thin", _positive, None, "N", "sweeps a draw"),
 )
 
 
@@ -270,11 +285,19 @@ def _shown(flag: str, default: Any) -> str:
     """What stands for an option that is not given: its default, or that of each method."""
     if default is not None:
         return str(default)
-    return _default(flag.removeprefix("--").replace("-", "_"))
+    return _default(_SETTING.get(flag, flag.removeprefix("--").replace("-", "_")))
 
 
 def _default(name: str) -> str:
-    return ", ".join(f"{row.defaults[name]} with {method}" for method, row in METHODS.items())
+    rows = [(row.defaults[name], method) for method, row in METHODS.items() if name in row.defaults]
+    values = {str(value) for value, _ in rows}
+    if len(values) > 1:
+        return ", ".join(f"{value} with {method}" for value, method in rows)
+    return f"{values.pop()}; with {' and '.join(method for _, method in rows)}"
+
+
+_SETTING = {"--chains": "n_chains", "--samples": "n_samples"}
+"""What the estimator calls an option, where that is another word."""
 
 
 # ---- what is said -------------------------------------------------------------------------------
@@ -362,22 +385,47 @@ def _fit(arguments: argparse.Namespace) -> None:
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """What the estimator is called with, besides the number of components; None: as its method."""
-    settings = {
-        "covariance_type": arguments.covariance,
-        "tol": arguments.tol,
-        "max_iter": arguments.max_iter,
-        "n_init": arguments.n_init,
-        "init_params": arguments.start,
-        "random_state": arguments.seed,
+    method, common = (
+        arguments.method,
+        {
+            "covariance_type": arguments.covariance,
+            "random_state": arguments.seed,
+        },
+    )
+    own = {
+        "n_init": ("--n-init", arguments.n_init),
+        "max_iter": ("--max-iter", arguments.max_iter),
+        "tol": ("--tol", arguments.tol),
+        "init_params": ("--start", arguments.start),
+        "n_chains": ("--chains", arguments.chains),
+        "n_samples": ("--samples", arguments.samples),
+        "n_warmup": ("--warmup", arguments.warmup),
+        "thin": ("--thin", arguments.thin),
     }
-    if arguments.prior is not None and arguments.method != "em":
-        raise CommandError("--prior is of the fit by --method em; vb always has one.")
+    for name, (flag, value) in own.items():
+        if value is not None and name not in METHODS[method].defaults:
+            theirs = " and ".join(m for m, row in METHODS.items() if name in row.defaults)
+            raise CommandError(f"{flag} has no part in --method {method}: it is of {theirs}.")
+    settings = common | {name: value for name, (_, value) in own.items() if value is not None}
+    if method == "mcmc":
+        _refuse(arguments, method, "--prior", "--ridge")
+        return settings
     if arguments.prior is None:
         ridge = _RIDGE if arguments.ridge is None else arguments.ridge
         return settings | {"reg_covar": ("relative", ridge)}
+    if method != "em":
+        _refuse(arguments, method, "--prior")
     if arguments.ridge is not None:
         raise CommandError("--ridge has no part beside --prior: leave one of them out.")
     return settings | {"prior": arguments.prior}
+
+
+def _refuse(arguments: argparse.Namespace, method: str, *flags: str) -> None:
+    for flag in flags:
+        if getattr(arguments, flag.removeprefix("--")) is not None:
+            raise CommandError(
+                f"{flag} is of the fit by --method em; {method} always has a prior of its own."
+            )
 
 
 _RIDGE = 1e-6

@@ -49,7 +49,7 @@ class Fitted(NamedTuple):
     name : str
         Of the data.
     X : DataFrame [N, D]
-    model : GaussianMixture or BayesianGaussianMixture
+    model : GaussianMixture, BayesianGaussianMixture or MCMCGaussianMixture
     trials : list of Trial
         Empty when the number of components was given, or found by one fit.
     assignments : DataFrame [N]
@@ -80,6 +80,8 @@ class Method(NamedTuple):
         Those that parameters.json repeats.
     fit : callable
         (X, n_components or None, settings, note, quiet) -> the model and its trials.
+    tables : callable
+        model -> what else is told of it: by its name in parameters.json, a title and a DataFrame.
     """
 
     words: str
@@ -87,12 +89,14 @@ class Method(NamedTuple):
     measures: Callable
     settings: tuple[str, ...]
     fit: Callable
+    tables: Callable = lambda model: {}
 
 
 MEASURES = {
     "log_likelihood": "log likelihood",
     "bic": "BIC",
     "elbo": "evidence lower bound",
+    "log_predictive": "log predictive density",
 }
 """What parameters.json calls a measure, and what a report does."""
 
@@ -138,6 +142,34 @@ def _fit_vb(
 
 FEWEST_DRAWS, MOST_DRAWS, LOOKS = 200, 2000, 20_000_000
 """Draws by which the evidence is estimated: so many that all together look at `LOOKS` points."""
+
+
+def _fit_mcmc(
+    X: "pd.DataFrame",
+    n_components: int | None,
+    settings: dict[str, Any],
+    note: Callable,
+    quiet: bool,
+) -> tuple[Any, list[Trial]]:
+    from bayesgmm.estimators.mcmc import MCMCGaussianMixture
+
+    note(f"sampling the posterior of {_size(X)}")
+    K = "mfm" if n_components is None else n_components
+    return MCMCGaussianMixture(K, progress_bar=not quiet, **settings).fit(X), []
+
+
+def _of_chains(model: Any) -> dict[str, tuple[str, "pd.DataFrame"]]:
+    numbers = model.n_clusters_posterior()
+    likely = numbers[numbers["probability"] >= UNLIKELY]
+    diagnosis = model.diagnose()[["mean", "ess_bulk", "r_hat", "verdict"]]
+    return {
+        "n_clusters_posterior": ("Number of clusters, its posterior probability", likely),
+        "diagnostics": ("Convergence of the chains", diagnosis),
+    }
+
+
+UNLIKELY = 0.001
+"""Numbers of clusters of a smaller probability are not told."""
 
 
 def _fit_em(
@@ -224,17 +256,25 @@ _PRIOR = (
 METHODS = {
     "em": Method(
         "EM",
-        {"n_init": 4, "tol": None, "init_params": "cells"},
+        {"n_init": 4, "tol": None, "init_params": "cells", "max_iter": 1000},
         _of_em,
         (*_SETTINGS, "prior"),
         _fit_em,
     ),
     "vb": Method(
         "variational Bayes",
-        {"n_init": 1, "tol": 1e-3, "init_params": "kmeans"},
+        {"n_init": 1, "tol": 1e-3, "init_params": "kmeans", "max_iter": 1000},
         _of_vb,
         _SETTINGS + _PRIOR,
         _fit_vb,
+    ),
+    "mcmc": Method(
+        "Markov chain Monte Carlo",
+        {"n_chains": 4, "n_samples": 1000, "n_warmup": None, "thin": 1},
+        lambda model, X: {"log_predictive": model.score(X) * len(X)},
+        ("n_chains", "n_samples", "n_warmup", "thin", *_PRIOR[1:]),
+        _fit_mcmc,
+        _of_chains,
     ),
 }
 """What --method may be."""

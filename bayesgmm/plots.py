@@ -29,7 +29,14 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-__all__ = ["plot_components", "plot_density", "plot_objective", "plot_pairs", "plot_uncertainty"]
+__all__ = [
+    "plot_components",
+    "plot_density",
+    "plot_objective",
+    "plot_pairs",
+    "plot_trace",
+    "plot_uncertainty",
+]
 
 Feature = int | str
 
@@ -368,6 +375,60 @@ def plot_objective(model: BaseEstimator, *, ax: Axes | None = None) -> Axes:
     if len(runs) > 1:
         handles += [Line2D([], [], **_run_style(False), label="other restarts")]
     _legend(ax, handles)
+    return ax
+
+
+def plot_trace(
+    model: BaseEstimator, quantity: str = "log_likelihood", *, ax: Axes | None = None
+) -> Axes:
+    """A quantity at every draw of every chain: whether the chains went over the same values.
+
+    Parameters
+    ----------
+    model : fitted MCMCGaussianMixture
+    quantity : str, default "log_likelihood"
+        One of the rows of ``model.diagnose()``: such as do not depend on labels.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure when not given.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    NotFittedError
+        If `model` is not fitted.
+    ValueError
+        If there is no such quantity.
+    TypeError
+        If `model` holds no chains, or `ax` is no ordinary axes.
+
+    Examples
+    --------
+    >>> from bayesgmm import MCMCGaussianMixture, datasets, plots
+    >>> from matplotlib.figure import Figure
+    >>> X, _ = datasets.load_faithful()
+    >>> model = MCMCGaussianMixture(2, random_state=0).fit(X)
+    >>> len(plots.plot_trace(model, ax=Figure().subplots()).get_lines())
+    4
+    """
+    _check_model(model)
+    if not hasattr(model, "quantities"):
+        raise TypeError(
+            f"model must hold chains, as MCMCGaussianMixture does; got {type(model).__name__}."
+        )
+    known = model.quantities()
+    if quantity not in known:
+        raise ValueError(f"quantity must be one of {', '.join(known)}; got {quantity!r}.")
+    ax = _axes(ax)
+    for c, chain in enumerate(known[quantity]):
+        style = {"color": _COLORS[c % len(_COLORS)], "linewidth": 0.6, "alpha": 0.7}
+        ax.plot(np.arange(1, len(chain) + 1), chain, label=f"chain {c}", **style)
+    ax.set(xlabel="draw", ylabel=quantity.replace("_", " "))
+    ax.ticklabel_format(axis="y", useOffset=False)
+    colors = [_COLORS[c % len(_COLORS)] for c in range(len(known[quantity]))]
+    _legend(ax, [Line2D([], [], color=own, label=f"chain {c}") for c, own in enumerate(colors)])
     return ax
 
 

@@ -3,9 +3,12 @@
 import math
 from collections.abc import Iterator, Sequence
 from textwrap import fill
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bayesgmm.fitting import MEASURES, METHODS, Fitted, count
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["DOUBTFUL", "LISTED", "WIDTH", "report"]
 
@@ -24,6 +27,8 @@ def report(fitted: Fitted) -> Iterator[str]:
     yield _heading(fitted)
     if fitted.trials:
         yield _trials(fitted)
+    for title, table in METHODS[fitted.method].tables(fitted.model).values():
+        yield _table(title, table)
     yield _clusters(fitted)
     if fitted.model.n_components_ > 1:
         yield _least_certain(fitted)
@@ -41,11 +46,17 @@ def _heading(fitted: Fitted) -> str:
     return "\n".join(
         [
             fill(f"{fitted.name}: {points}", WIDTH, subsequent_indent="  "),
-            f"Gaussian mixture of {count(model.n_components_, 'component')}, "
-            f"{model.covariance_type} covariance, fitted by {method.words}",
+            fill(_fitted_by(model, method.words), WIDTH, subsequent_indent="  "),
             f"{judged}, {ended} in {count(model.n_iter_, 'iteration')}",
             *([_evidence(measures["evidence"])] if "evidence" in measures else []),
         ]
+    )
+
+
+def _fitted_by(model: Any, words: str) -> str:
+    components = count(model.n_components_, "component")
+    return (
+        f"Gaussian mixture of {components}, {model.covariance_type} covariance, fitted by {words}"
     )
 
 
@@ -70,6 +81,24 @@ def _trials(fitted: Fitted) -> str:
     lines = _lines(list(zip(*rows, strict=True)))
     lines = [f"{line}  {verdict}".rstrip() for line, verdict in zip(lines, verdicts, strict=True)]
     return "\n".join(["Number of components, by the smallest BIC", *lines])
+
+
+def _table(title: str, table: "pd.DataFrame") -> str:
+    """A table under its title, numbers to three digits."""
+    columns = [[table.index.name or "", *map(str, table.index)]]
+    for name, values in table.items():
+        columns.append([str(name), *(v if isinstance(v, str) else _digits(v) for v in values)])
+    return "\n".join([title, *_lines(columns)])
+
+
+def _digits(value: float) -> str:
+    if math.isnan(value):
+        return "-"
+    return f"{value:.3f}" if abs(value) < LONG else f"{value:.0f}"
+
+
+LONG = 1000
+"""Numbers as large as this have no decimals in a table."""
 
 
 def _clusters(fitted: Fitted) -> str:

@@ -129,6 +129,31 @@ def test_variational_bayes(tmp_path):
     assert "'em', 'vb'" in refused("fit", "faithful", "--method", "gibbs")
 
 
+def test_markov_chain_monte_carlo(tmp_path):
+    """The number of clusters with its probability, whether the chains agree, and their trace."""
+    options = ("--samples", "200", "--chains", "2", "--thin", "2", "--warmup", "50")
+    found = run(tmp_path, "fit", "faithful", "--method", "mcmc", *options)
+    numbers = found.parameters()
+    assert found.status == 0 and numbers["estimator"] == "MCMCGaussianMixture"
+    assert numbers["settings"]["n_samples"] == 200 and numbers["n_iter"] == 450
+    rows = numbers["n_clusters_posterior"]
+    assert 0.99 < sum(row["probability"] for row in rows) <= 1 and rows[0]["n_clusters"] >= 1
+    assert {row["quantity"] for row in numbers["diagnostics"]} >= {"n_clusters", "log_likelihood"}
+    assert "fitted by Markov chain Monte Carlo log predictive" in " ".join(found.out.split())
+    assert "Number of clusters, its posterior probability\n" in found.out
+    assert "Convergence of the chains\n" in found.out
+    assert max(map(len, found.out.splitlines())) <= WIDTH
+    assert found.folder.joinpath("trace.png").exists()
+    assert not found.folder.joinpath("objective.png").exists()
+    refusal = "--tol has no part in --method mcmc: it is of em and vb"
+    assert refusal in refused("fit", "faithful", "--method", "mcmc", "--tol", "1")
+    refusal = "--thin has no part in --method em: it is of mcmc"
+    assert refusal in refused("fit", "faithful", "--thin", "2")
+    assert "--ridge is of the fit by --method em" in refused(
+        "fit", "faithful", "--method", "mcmc", "--ridge", "1"
+    )
+
+
 def test_report_fits_a_terminal(iris):
     assert max(map(len, iris.out.splitlines())) <= WIDTH
 
@@ -678,7 +703,7 @@ def test_examples_of_the_help_are_commands(capsys):
     """Each example names options that there are."""
     main(["fit", "--help"])
     examples = re.findall(r"^  bayesgmm (fit .*)$", capsys.readouterr().out, flags=re.M)
-    assert len(examples) == 3
+    assert len(examples) == 4
     for example in examples:
         assert cli._parser().parse_args(example.split()).run
 

@@ -1,6 +1,7 @@
 """What the plots draw, read back from the artists and compared with numbers got elsewhere."""
 
 import copy
+import warnings
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -12,9 +13,9 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.path import Path
 from scipy import stats
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
-from bayesgmm import GaussianMixture, datasets, plots
+from bayesgmm import GaussianMixture, MCMCGaussianMixture, datasets, plots
 
 
 @pytest.fixture(autouse=True)
@@ -639,6 +640,26 @@ def test_objective_of_no_iteration(faithful, galaxies, ax):
         plots.plot_objective(galaxies[0], ax=ax)  # from_parameters
     with pytest.raises(ValueError, match="at least one iteration, found none"):
         plots.plot_objective(altered(faithful[0], restart_lower_bounds_=[np.empty(0)]), ax=ax)
+
+
+# ---- chains
+
+
+def test_a_line_for_every_chain(faithful, ax):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(24, 1)) + 8 * (np.arange(24) % 3 == 0)[:, None]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        options = {"n_chains": 2, "n_samples": 50, "random_state": 0, "progress_bar": False}
+        model = MCMCGaussianMixture(2, **options).fit(X)
+    plots.plot_trace(model, "entropy", ax=ax)
+    for line, chain in zip(ax.get_lines(), model.quantities()["entropy"], strict=True):
+        np.testing.assert_array_equal(line.get_ydata(), chain)
+    assert ax.get_ylabel() == "entropy" and legend_labels(ax) == ["chain 0", "chain 1"]
+    with pytest.raises(ValueError, match="quantity must be one of n_clusters, "):
+        plots.plot_trace(model, "means", ax=ax)
+    with pytest.raises(TypeError, match="must hold chains, as MCMCGaussianMixture does"):
+        plots.plot_trace(faithful[0], ax=ax)
 
 
 # ---- points left out of a trimmed fit

@@ -1,12 +1,10 @@
 """MCMCGaussianMixture: draws from the posterior of a mixture."""
 
 import dataclasses
-import warnings
 from functools import partial
 from typing import Any, Self
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -17,7 +15,7 @@ from bayesgmm.core.mixture import Mixture
 from bayesgmm.estimators import priors
 from bayesgmm.estimators.base import Entered, MixtureEstimator, check_n_samples
 from bayesgmm.estimators.chains import Bar, first_labels, in_order, joined
-from bayesgmm.estimators.checks import check_number, check_univariate, lookup
+from bayesgmm.estimators.checks import check_number, check_univariate, lookup, warn_not_converged
 from bayesgmm.estimators.em import GaussianMixture
 from bayesgmm.estimators.points import in_blocks, standard_data
 from bayesgmm.estimators.sampling import (
@@ -30,7 +28,7 @@ from bayesgmm.inference import chains, gibbs, splitmerge
 from bayesgmm.posterior import predictive, relabel, summary
 from bayesgmm.posterior.partitions import similarity
 
-SEVERAL = 5
+SEVERAL = 3
 """Clusters that the scale of the prior is made for, where their number is not known."""
 
 MANY = 2000
@@ -65,7 +63,7 @@ class MCMCGaussianMixture(MixtureEstimator):
         The mean of the points when not given.
     mean_precision_prior : float, optional
         Number of points that the prior of a mean is worth. K^(-2/D) when not given, with K =
-        n_components, or 5 where that is not a number: with `covariance_prior` not given either, the
+        n_components, or 3 where that is not a number: with `covariance_prior` not given either, the
         means of the clusters are then expected to vary as the points do.
     degrees_of_freedom_prior : float, optional
         Of the inverse Wishart, or twice the shape of the inverse Gamma; D + 2 when not given.
@@ -90,9 +88,9 @@ class MCMCGaussianMixture(MixtureEstimator):
         The most components that a draw may hold where their number is not known. When not given
         room is made as it is needed.
     moves : bool, default True
-        Whether each sweep proposes to split and to merge clusters: two such moves where their number
-        is unknown; of a known number one that does both, with more than 2,000 points in the warm-up
-        only.
+        Whether each sweep proposes to split and to merge clusters: two such moves where their
+        number is unknown; of a known number one that does both, with more than 2,000 points in the
+        warm-up only.
     n_chains : int, default 4
         They begin at k-means, at random labels, with all points in one cluster, and at the nearest
         of random points, in turn.
@@ -428,7 +426,7 @@ class MCMCGaussianMixture(MixtureEstimator):
             )
         if said:
             message = "The posterior sample cannot be relied on yet:\n- " + "\n- ".join(said)
-            warnings.warn(message, ConvergenceWarning, stacklevel=5)
+            warn_not_converged(message)
 
     # --- what can be asked of the posterior
 
@@ -450,9 +448,11 @@ class MCMCGaussianMixture(MixtureEstimator):
         Vehtari et al. (2021), *Bayesian Analysis* 16, 667-718.
         """
         check_is_fitted(self)
-        return summary.diagnostics(self._quantities())
+        return summary.diagnostics(self.quantities())
 
-    def _quantities(self) -> dict[str, np.ndarray]:
+    def quantities(self) -> dict[str, np.ndarray]:
+        """What `diagnose` judges: quantities [C, S] that do not depend on labels, by name."""
+        check_is_fitted(self)
         found = self._draws.label_free()
         if self._options.kind.weights in ("static", "dynamic"):
             found["n_components"] = self._draws.n_components
@@ -545,7 +545,7 @@ class MCMCGaussianMixture(MixtureEstimator):
                 "means": np.where(held[..., None], draws.mixtures.means[:, :, :K], np.nan),
                 "covariances": np.where(held[..., None, None], covariances, np.nan),
                 "labels": draws.labels,
-                **self._quantities(),
+                **self.quantities(),
             },
             "sample_stats": {"lp": draws.log_likelihood},
             "observed_data": {"x": self._kept.X},

@@ -14,14 +14,21 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from bayesgmm import BayesianGaussianMixture, GaussianMixture
+from bayesgmm import BayesianGaussianMixture, GaussianMixture, MCMCGaussianMixture
 
 TYPES = ("full", "tied", "diag", "spherical")
 
 NAMES = ["sepal length", "sepal width", "petal length", "petal width"]
 
 
-@parametrize_with_checks([GaussianMixture(), BayesianGaussianMixture()])
+SHORT = {"n_chains": 2, "n_samples": 100, "progress_bar": False}
+"""Chains long enough for what is checked."""
+
+
+@pytest.mark.filterwarnings("ignore:The posterior sample cannot be relied on yet")
+@parametrize_with_checks(
+    [GaussianMixture(), BayesianGaussianMixture(), MCMCGaussianMixture(2, **SHORT)]
+)
 def test_scikit_learn(estimator, check):
     check(estimator)
 
