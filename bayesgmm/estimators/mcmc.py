@@ -236,13 +236,16 @@ class MCMCGaussianMixture(MixtureEstimator):
         entered = self._enter(X, sample_weight)
         copies = check_counts(entered.weight)
         rows = entered.X if copies is None else np.repeat(entered.X, copies, axis=0)
-        kept = Entered(np.asarray(rows, np.float64), None)
+        order = np.lexsort(rows.T)  # so that the draws do not depend on that of the rows
+        kept = Entered(np.asarray(rows[order], np.float64), None)
         check_univariate(self.covariance_type, kept.X.shape[1])
         units = self._units(kept, self._family.scaling)
         own = self._component_prior(kept, units, options)
         data = standard_data(kept.X, None, units)
         with float_scope("float64"):
             draws = self._sample(data, len(kept.X), units, own, options, resume)
+        draws = draws._replace(labels=draws.labels[:, :, np.argsort(order)])
+        kept = Entered(np.asarray(rows, np.float64), None)
         self._leave(draws, units, own, entered, kept, options, resume)
 
     def _check_options(self) -> WeightOptions:

@@ -138,6 +138,13 @@ def test_the_same_seed_gives_the_same_draws(X, model):
     assert (model.mixtures().means != other.mixtures().means).any()
 
 
+def test_the_order_of_rows_is_of_no_account(X, model):
+    order = np.random.default_rng(0).permutation(len(X))
+    other = sampled(X.iloc[order])
+    np.testing.assert_array_equal(other._draws.labels, model._draws.labels[:, :, order])
+    np.testing.assert_array_equal(other.mixtures().means, model.mixtures().means)
+
+
 def test_weights_are_copies_of_rows(X):
     weight = np.arange(24) % 3
     model = sampled(X, sample_weight=weight)
