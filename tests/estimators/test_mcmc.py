@@ -346,8 +346,8 @@ def test_unfitted_posterior(method):
 def test_nothing_outside_is_changed(X):
     import jax
 
-    before, state = X.copy(), np.random.get_state()[1].copy()
+    before, state = X.copy(), np.random.get_state()[1].copy()  # noqa: NPY002
     sampled(X)
     pd.testing.assert_frame_equal(X, before)
-    np.testing.assert_array_equal(np.random.get_state()[1], state)
+    np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
     assert not jax.config.jax_enable_x64
