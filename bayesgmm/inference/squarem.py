@@ -11,7 +11,7 @@ the whole path, go along with any affine map of the points. An extrapolated mixt
 the family and is never compared or kept: it only enters an EM step, whose outcome is kept once it
 is seen to have at least the objective of theta_1. Else the run goes on from theta_2.
 
-So the objective never falls; two rules more see to it that the maximum is that of EM. Near a saddle
+So the objective never falls; two rules more make it likely that the maximum is that of EM. Near a saddle
 a little decides into which basin EM goes on. Where EM is linear a leap multiplies the part of a
 step that leads away from a saddle by a positive number, so that its side stays the same: leaps are
 kept short (`REACH`) for EM to be nearly linear over their length. And a saddle holds a leaping run
@@ -48,8 +48,8 @@ its direction, and leaps may end in another basin than EM."""
 
 REACH = 0.1
 """No component is moved further than this in a leap: in standard deviations, or in the relative
-change of its weight or of a variance. With five times as much, twice as many runs ended in another
-basin than EM; with half of it next to none, in a fifth more passes."""
+change of its weight or of a variance. With five times as much, half as many runs again ended in
+another basin than EM; with half of it next to none did, in a seventh more passes."""
 
 WALK = 3
 """EM steps after a leap before a run may end; none leaps that would end if these confirm it."""

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 
 from bayesgmm.core import FAMILIES, Data, Mixture, choose_form, flat_prior, log_density
-from bayesgmm.datasets import load_faithful
+from bayesgmm.datasets import load_faithful, load_galaxies
 from bayesgmm.inference import em, squarem
 from tests.conftest import assert_close, random_mixture
 
 pytestmark = pytest.mark.usefixtures("x64")
 
 D, K, N = 2, 3, 240
+STUCK = "2222222223333333333333333330000000000000000444444444444444444444111111111111111111"
+"""Labels of the galaxies."""
 
 
 def overlapping(seed=0, spread=1.0):
@@ -27,6 +29,7 @@ def overlapping(seed=0, spread=1.0):
 
 def fit(engine, points, labels, name="full", tol=1e-6, max_iter=5000, ridge=0.0):
     family = FAMILIES[name]
+    (N, D), K = points.shape, labels.max() + 1
     data = [Data(np.pad(points.T, ((0, 0), (0, 256 - N))), np.pad(np.ones(N), (0, 256 - N)))]
     objective = em.Objective(flat_prior(family, K, D), np.full(D, ridge), True)
     config = em.EMConfig(family, choose_form(D, family.axis_aligned))
@@ -67,6 +70,34 @@ def test_what_is_kept_has_come_out_of_an_em_step(name):
         assert value >= run.objective[0] - 1e-12
         if name == "tied":
             assert mixture.scales.shape == (1, D, D)
+
+
+def test_a_run_ends_with_em_steps():
+    """What the gains just after a leap foresee is no end yet."""
+    ended = 0
+    for seed in range(4):
+        run, _ = fit(squarem, *overlapping(seed))
+        trace = run.history[0]
+        assert run.converged.all() and run.state.walked[0] >= squarem.WALK
+        assert (np.diff(trace[-squarem.WALK - 1 :]) != 0).all()  # a leap repeats the last one
+        ended += np.isfinite(run.state.walked[0])
+    assert ended > 0  # there were leaps
+
+
+def test_a_saddle_that_em_leaves_is_left():
+    """Velocities of galaxies, five components: EM takes a thousand passes, most of them there.
+
+    With longer leaps, and without EM steps at the end, the run ended at the saddle.
+    """
+    labels = np.array(list(STUCK), int)
+    points = load_galaxies()[0].to_numpy()
+    points = (points - points.mean(0)) / points.std(0)
+    given = points, labels, "full", em.FORESEEN / len(points), 10_000, 1e-6
+    plain, theirs = fit(em, *given)
+    fast, ours = fit(squarem, *given)
+    assert plain.converged.all() and fast.converged.all()
+    assert fast.n_iter[0] < plain.n_iter[0] / 4
+    assert len(points) * (likelihood(points, ours) - likelihood(points, theirs)) > -0.01
 
 
 def test_a_leap_that_leads_down_is_taken_back():
