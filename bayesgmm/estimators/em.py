@@ -166,8 +166,8 @@ class GaussianMixture(MixtureEstimator):
         Step sizes of `partial_fit`, (t + learning_offset) ** -learning_decay for the batch of
         number t after the first; the decay is above 0.5 and at most 1.
     acceleration : "squarem" or None, default "squarem"
-        Squared extrapolation of pairs of EM steps once a run has settled in its basin: the same
-        maximum in fewer passes. None is EM, iteration by iteration; with `tol=1e-3` and
+        Squared extrapolation of pairs of EM steps once these gain little: but for one start in
+        hundreds the same maximum, in fewer passes. None is EM, iteration by iteration; with `tol=1e-3` and
         `max_iter=100` it is scikit-learn's fit.
     random_state : int, RandomState or None
     warm_start : bool, default False

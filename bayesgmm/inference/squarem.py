@@ -11,11 +11,11 @@ the whole path, go along with any affine map of the points. An extrapolated mixt
 the family and is never compared or kept: it only enters an EM step, whose outcome is kept once it
 is seen to have at least the objective of theta_1. Else the run goes on from theta_2.
 
-So the objective never falls; two rules more make it likely that the maximum is that of EM. Near a saddle
-a little decides into which basin EM goes on. Where EM is linear a leap multiplies the part of a
-step that leads away from a saddle by a positive number, so that its side stays the same: leaps are
-kept short (`REACH`) for EM to be nearly linear over their length. And a saddle holds a leaping run
-up: leaps use up the other directions in few passes, in which the one that leads away grows less
+So the objective never falls. Two rules more make it likely that the maximum is that of EM. Near a
+saddle a little decides into which basin EM goes on. Where EM is linear a leap multiplies the part
+of a step that leads away from a saddle by a positive number, so that its side stays the same: leaps
+are kept short (`REACH`) for EM to be nearly linear over their length. And a saddle holds a leaping
+run up: leaps use up the other directions in few passes, in which the one that leads away grows less
 than in the many that EM would take. What the gains just after a leap foresee is not believed, then:
 a run ends only after some EM steps without leaps (`WALK`), in which the slow gains outlast the
 others.
