@@ -39,6 +39,8 @@ class Draws(NamedTuple):
     log_likelihood : [C, S]
         sum_n log sum_k w_k N(x_n | k) over the slots. The last free slot stands, at one place
         drawn from the prior, for all components that have no slot of their own.
+    scale : [C, S, ...]
+        C0 of a hierarchical prior, otherwise 0 [C, S, 1].
     accepted : [C, 3]
         Split-merge paths accepted with more, fewer and as many clusters, since the chains began.
     crowded : [C]
@@ -56,6 +58,7 @@ class Draws(NamedTuple):
     n_components: np.ndarray
     alpha: np.ndarray
     log_likelihood: np.ndarray
+    scale: np.ndarray
     accepted: np.ndarray
     crowded: np.ndarray
     state: GibbsState
@@ -162,10 +165,16 @@ def _advance(
 
 @partial(jax.jit, static_argnames=("config", "T"))
 def start_all(
-    keys: Array, data: Data, labels: Array, alpha: Array, config: GibbsConfig, T: int
+    keys: Array,
+    data: Data,
+    labels: Array,
+    alpha: Array,
+    config: GibbsConfig,
+    T: int,
+    scale: Array | None = None,
 ) -> GibbsState:
-    """`init` of C chains, from keys [C, 2], labels [C, N] and alpha []."""
-    begin = lambda key, start: init(key, data, start, alpha, T, config)  # noqa: E731
+    """`init` of C chains, from keys [C, 2], labels [C, N], alpha [] and C0 of one component."""
+    begin = lambda key, start: init(key, data, start, alpha, T, config, scale)  # noqa: E731
     return jax.vmap(begin)(keys, labels)
 
 

@@ -9,7 +9,8 @@ components. A sweep draws, each given all that was drawn before it and nothing t
    Malsiner-Walli and Grun 2021, *Bayesian Analysis* 16, 1279-1307, algorithm 1);
 2. alpha | partition, K, where it is learned (`core.concentration.redraw`; the density of Escobar
    and West 1995 for a Dirichlet process);
-3. weights and components | partition, K, alpha, all afresh, those without points from the prior;
+3. weights and components | partition, K, alpha, all afresh, those without points from the prior
+   (block by block under a prior that is not conjugate: `core.independent`);
 4. all labels at once | weights and components: the hard sweep.
 
 The labels are those of slots, and mean nothing: slots are never sorted. `core.slots` says how a
@@ -18,6 +19,7 @@ state before it with more slots and the same random numbers, those of a slot bei
 the slot. That only breaks the sticks further, and so biases nothing, as new numbers would.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayesgmm.core import random
-from bayesgmm.core.arrays import Array, Data
+from bayesgmm.core.arrays import Array, Data, safe_divide
 from bayesgmm.core.concentration import ConcentrationPrior, redraw
 from bayesgmm.core.conjugate import (
     Hyperparameters,
@@ -38,9 +40,17 @@ from bayesgmm.core.conjugate import (
 )
 from bayesgmm.core.covariance import Covariance
 from bayesgmm.core.forms import Form, reference
+from bayesgmm.core.independent import (
+    HierarchicalPrior,
+    IndependentPrior,
+    draw_scale,
+    given_means,
+    means_given,
+    scale_shapes,
+)
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.slots import WEIGHTINGS, SlotPrior
-from bayesgmm.core.sweep import Moments, allocate, gathered
+from bayesgmm.core.sweep import Moments, allocate, gathered, located
 from bayesgmm.core.weights import Dirichlet
 from bayesgmm.inference.splitmerge import paths
 
@@ -78,7 +88,7 @@ class GibbsPrior(NamedTuple):
     weights : SlotPrior
     concentration : ConcentrationPrior
         Of alpha, read where it is learned.
-    components : NormalInverseWishart
+    components : NormalInverseWishart, IndependentPrior or HierarchicalPrior
         Of one component: leaves [1, ...].
     moves : splitmerge.Moves, optional
         How they are proposed, read where there are moves.
@@ -108,6 +118,8 @@ class GibbsState(NamedTuple):
     n_components : []
         K, or 0 where it is infinite.
     alpha : []
+    scale : like `HierarchicalPrior.rate`
+        C0; 0 [1] under another prior.
     accepted : [3]
         Split-merge paths accepted with more, fewer and as many clusters, since the start.
     crowded : []
@@ -123,6 +135,7 @@ class GibbsState(NamedTuple):
     mixture: Mixture
     n_components: Array
     alpha: Array
+    scale: Array
     accepted: Array
     crowded: Array
     regrown: Array
@@ -132,7 +145,13 @@ class GibbsState(NamedTuple):
 
 
 def init(
-    key: Array, data: Data, labels: Array, alpha: Array | float, T: int, config: GibbsConfig
+    key: Array,
+    data: Data,
+    labels: Array,
+    alpha: Array | float,
+    T: int,
+    config: GibbsConfig,
+    scale: Array | None = None,
 ) -> GibbsState:
     """A chain that begins with the labels given.
 
@@ -149,32 +168,39 @@ def init(
     T : int
         Slots. For a known K, K are enough, with moves K + 1.
     config : GibbsConfig
+    scale : optional
+        C0 of a hierarchical prior: `HierarchicalPrior.start`.
 
     Returns
     -------
     GibbsState
-        Its mixture is not one yet: the first sweep draws it.
+        Its mixture is not one yet: the first sweep draws it, given the means if the prior has
+        blocks.
     """
     D, dtype = len(data.points), data.points.dtype
-    means = jnp.zeros((T, D), dtype)
+    counts, first = located(data, labels, T)
+    means = safe_divide(first, counts[:, None])
     axis_aligned = config.family.axis_aligned
     unit = jnp.ones(D, dtype) if axis_aligned else jnp.eye(D, dtype=dtype)
     rows = 1 if config.family.pooled and not axis_aligned else T
+    scales = jnp.broadcast_to(unit, (rows, *unit.shape))
+    mixture = Mixture(jnp.full(T, -jnp.inf, dtype), means, scales)
     return GibbsState(
         jnp.asarray(key),
         jnp.uint32(0),
         jnp.asarray(labels, jnp.int32),
-        gathered(data, labels, means, axis_aligned),
-        Mixture(jnp.full(T, -jnp.inf, dtype), means, jnp.broadcast_to(unit, (rows, *unit.shape))),
+        gathered(data, labels, reference(mixture, config.form), axis_aligned),
+        mixture,
         jnp.int32(0),
         jnp.asarray(alpha, dtype),
+        jnp.zeros(1, dtype) if scale is None else jnp.asarray(scale, dtype),
         jnp.zeros(3, jnp.int32),
         jnp.int32(0),
         jnp.uint32(0),
     )
 
 
-NUMBER, CONCENTRATION, GAMMAS, NOISE, SHARED, LABELS, MOVES = range(7)
+NUMBER, CONCENTRATION, GAMMAS, NOISE, SHARED, LABELS, MOVES, TOP = range(8)
 """Numbers of the keys of one sweep."""
 
 
@@ -200,10 +226,8 @@ def step(state: GibbsState, data: Data, prior: GibbsPrior, config: GibbsConfig) 
         about = jnp.zeros_like(about)
     counts = jnp.round(state.found.counts)
     K, alpha = _number_and_concentration(key, state, counts, prior, config)
-    log_weights, means, scales = _parameters(
-        key, state.found._replace(counts=counts), about, K, alpha, prior, config
-    )
-    mixture = Mixture(log_weights, means, scales)
+    found = state.found._replace(counts=counts)
+    mixture, scale = _parameters(key, state._replace(found=found), about, K, alpha, prior, config)
     uniform = random.uniform(random.fold(key, LABELS), data.weight.shape, data.weight.dtype)
     labels, found = allocate(uniform, data, mixture, config.form)
     crowded = wanting | weighting.crowded(counts, K, prior.weights, found.counts)
@@ -215,6 +239,7 @@ def step(state: GibbsState, data: Data, prior: GibbsPrior, config: GibbsConfig) 
         mixture,
         K,
         alpha,
+        scale,
         state.accepted,
         state.crowded + crowded,
         state.regrown,
@@ -225,6 +250,12 @@ def _moved(
     key: Array, state: GibbsState, data: Data, prior: GibbsPrior, config: GibbsConfig
 ) -> tuple[GibbsState, Array]:
     """The state after the moves, its moments about the origin, and whether a slot was wanting."""
+    if not isinstance(prior.components, NormalInverseWishart):
+        raise ValueError(
+            "moves must be () under a prior that is not conjugate, got "
+            f"{config.moves} with {type(prior.components).__name__}: its clusters have no "
+            "marginal likelihood in closed form."
+        )
     found = state.found._replace(counts=jnp.round(state.found.counts))
     labels, found, accepted, wanting = paths(
         key,
@@ -264,22 +295,23 @@ def _number_and_concentration(
 
 def _parameters(
     key: Array,
-    found: Moments,
+    state: GibbsState,
     about: Array,
     K: Array,
     alpha: Array,
     prior: GibbsPrior,
     config: GibbsConfig,
-) -> tuple[Array, Array, Array]:
-    """Log weights, means and scales; all gamma variates of the sweep come from one call."""
-    weighting, family, counts = WEIGHTINGS[config.weights], config.family, found.counts
-    posterior = posterior_of(prior.components, found, about, family)
+) -> tuple[Mixture, Array]:
+    """Weights and components, and C0; all gamma variates of the sweep come from one call."""
+    weighting, family, counts = WEIGHTINGS[config.weights], config.family, state.found.counts
+    blocks = BLOCKS[type(prior.components)]
     of_weights = weighting.shapes(counts, K, alpha, prior.weights)
-    of_scales = gamma_shapes(posterior, family)
-    *gammas, spread = random.log_gammas(random.fold(key, GAMMAS), *of_weights, of_scales)
-    log_weights = weighting.log_weights(gammas, counts, alpha, prior.weights)
-    above, noise = _normals(key, posterior, family)
-    return log_weights, *from_variates(posterior, Variates(spread, above, noise), family)
+    of_scales = blocks.shapes(prior.components, state, about, family)
+    gammas = random.log_gammas(random.fold(key, GAMMAS), *of_weights, *of_scales)
+    split = len(of_weights)
+    log_weights = weighting.log_weights(gammas[:split], counts, alpha, prior.weights)
+    means, scales, scale = blocks.draw(key, gammas[split:], prior.components, state, about, family)
+    return Mixture(log_weights, means, scales), scale
 
 
 def posterior_of(
@@ -294,17 +326,97 @@ def posterior_of(
     return update(given, found, about, family).components
 
 
-def _normals(
-    key: Array, posterior: NormalInverseWishart, family: Covariance
-) -> tuple[Array, Array]:
-    """The normal numbers of a draw, what stands above the diagonals [T, D, D] and [T, D]."""
-    (T, D), dtype = posterior.mean.shape, posterior.mean.dtype
-    noise = random.normal(random.fold(key, NOISE), (T, D), dtype)
+def _noise(key: Array, like: Array) -> Array:
+    return random.normal(random.fold(key, NOISE), like.shape, like.dtype)
+
+
+def _above(key: Array, scale: Array, family: Covariance) -> Array:
+    """Normal numbers above the diagonals of [T, D, D]; an axis-aligned family needs none."""
     if family.axis_aligned:
-        return posterior.scale, noise  # which nobody reads
-    i, j = np.triu_indices(D, 1)
-    packed = random.normal(random.fold(key, SHARED), (len(posterior.scale), len(i)), dtype)
-    return jnp.zeros_like(posterior.scale).at[:, i, j].set(packed), noise
+        return scale
+    i, j = np.triu_indices(scale.shape[-1], 1)
+    packed = random.normal(key, (len(scale), len(i)), scale.dtype)
+    return jnp.zeros_like(scale).at[:, i, j].set(packed)
+
+
+# --- components of each kind of prior -------------------------------------------------------------
+
+
+class Blocks(NamedTuple):
+    """How components are drawn under one kind of prior.
+
+    Attributes
+    ----------
+    shapes : (prior, state, about, family) -> list of arrays
+        Of the gamma variates.
+    draw : (key, log_gammas, prior, state, about, family) -> means, scales, C0
+    """
+
+    shapes: Callable
+    draw: Callable
+
+
+def _shapes_conjugate(prior: Any, state: GibbsState, about: Array, family: Covariance) -> list:
+    return [gamma_shapes(posterior_of(prior, state.found, about, family), family)]
+
+
+def _draw_conjugate(
+    key: Array, gammas: list, prior: Any, state: GibbsState, about: Array, family: Covariance
+) -> tuple[Array, Array, Array]:
+    posterior = posterior_of(prior, state.found, about, family)
+    above = _above(random.fold(key, SHARED), posterior.scale, family)
+    variates = Variates(gammas[0], above, _noise(key, posterior.mean))
+    return *from_variates(posterior, variates, family), state.scale
+
+
+def _shapes_independent(prior: Any, state: GibbsState, about: Array, family: Covariance) -> list:
+    given = given_means(prior, state.found, about, state.mixture.means, family)
+    return [gamma_shapes(given, family)]
+
+
+def _draw_independent(
+    key: Array, gammas: list, prior: Any, state: GibbsState, about: Array, family: Covariance
+) -> tuple[Array, Array, Array]:
+    scales = _scales_given_means(key, gammas[0], prior, state, about, family)
+    noise = _noise(key, state.mixture.means)
+    return means_given(prior, state.found, about, scales, noise), scales, state.scale
+
+
+def _scales_given_means(
+    key: Array, gamma: Array, prior: Any, state: GibbsState, about: Array, family: Covariance
+) -> Array:
+    given = given_means(prior, state.found, about, state.mixture.means, family)
+    above = _above(random.fold(key, SHARED), given.scale, family)
+    return from_variates(given, Variates(gamma, above, jnp.zeros_like(given.mean)), family)[1]
+
+
+def _shapes_hierarchical(prior: Any, state: GibbsState, about: Array, family: Covariance) -> list:
+    of_scale = scale_shapes(prior, state.found.counts > 0, family)
+    return [of_scale, *_shapes_independent(prior.given(state.scale), state, about, family)]
+
+
+def _draw_hierarchical(
+    key: Array, gammas: list, prior: Any, state: GibbsState, about: Array, family: Covariance
+) -> tuple[Array, Array, Array]:
+    """Covariances of the clusters, C0 given these, what has no points given C0; then the means."""
+    occupied = state.found.counts > 0
+    scales = _scales_given_means(key, gammas[1], prior.given(state.scale), state, about, family)
+    above = _above(random.fold(key, TOP), prior.rate, family)
+    scale = draw_scale(prior, scales, occupied, gammas[0], above, family)
+    if not family.pooled:
+        free = _scales_given_means(key, gammas[1], prior.given(scale), state, about, family)
+        scales = jnp.where(occupied.reshape(-1, *(1,) * (scales.ndim - 1)), scales, free)
+    noise = _noise(key, state.mixture.means)
+    means = means_given(prior.given(scale), state.found, about, scales, noise)
+    return means, scales, scale
+
+
+BLOCKS: dict[type, Blocks] = {
+    NormalInverseWishart: Blocks(_shapes_conjugate, _draw_conjugate),
+    IndependentPrior: Blocks(_shapes_independent, _draw_independent),
+    HierarchicalPrior: Blocks(_shapes_hierarchical, _draw_hierarchical),
+}
+"""Kinds of priors of the components."""
 
 
 # --- what is kept ---------------------------------------------------------------------------------
@@ -321,6 +433,7 @@ class Kept(NamedTuple):
     n_components: Array
     alpha: Array
     log_likelihood: Array
+    scale: Array
 
 
 def kept(state: GibbsState) -> Kept:
@@ -329,4 +442,4 @@ def kept(state: GibbsState) -> Kept:
     labels = state.labels.astype(jnp.uint8 if T <= 256 else jnp.uint16)
     counts = jnp.round(state.found.counts).astype(jnp.int32)
     number, evidence = state.n_components, state.found.evidence
-    return Kept(labels, *state.mixture, counts, number, state.alpha, evidence)
+    return Kept(labels, *state.mixture, counts, number, state.alpha, evidence, state.scale)

@@ -1,4 +1,7 @@
-"""Gibbs sampling against the exact posterior over all partitions of a few points."""
+"""Gibbs sampling against the exact posterior over all partitions of a few points.
+
+All cases, with a table of their errors: ``pytest -m slow -s -k every_exact tests/inference``.
+"""
 
 import json
 from functools import partial
@@ -25,6 +28,7 @@ from bayesgmm.core import (
     random,
 )
 from bayesgmm.core.concentration import ConcentrationPrior
+from bayesgmm.core.independent import HierarchicalPrior, IndependentPrior
 from bayesgmm.core.slots import SlotPrior
 from bayesgmm.inference import chains, gibbs, splitmerge
 
@@ -42,6 +46,10 @@ def reference(name):
 
 def components_of(given):
     """One component's prior of the reference in ours (see the README there)."""
+    if given["family"] == "indep":
+        leaves = given["b0"], given["B0"], 2 * given["c0"], 2 * given["C0"]
+        mean, variance, dof, scale = (np.array([leaf], float) for leaf in leaves)
+        return IndependentPrior(mean[None], variance[None, None], dof, scale[None, None])
     if given["family"] == "niw":
         dof, scale = given["nu0"], np.array(given["S0"])
     else:
@@ -77,11 +85,11 @@ def keys_of(seed, n=CHAINS):
     return jax.vmap(random.words)(jr.split(jr.key(seed), n))
 
 
-def begun(data, alpha, config, T, seed=0, n_chains=CHAINS):
+def begun(data, alpha, config, T, seed=0, n_chains=CHAINS, scale=None):
     """Chains of which half begin with all points together and half with random labels."""
     labels = np.random.default_rng(seed).integers(0, T, (n_chains, SIZE))
     labels[::2] = 0
-    return chains.start_all(keys_of(seed, n_chains), data, labels, float(alpha), config, T)
+    return chains.start_all(keys_of(seed, n_chains), data, labels, float(alpha), config, T, scale)
 
 
 def sampled(x, prior, family, weights, alpha, T, n_draws, **options):
@@ -90,7 +98,10 @@ def sampled(x, prior, family, weights, alpha, T, n_draws, **options):
         prior = prior._replace(moves=splitmerge.Moves(splitmerge.neighbours(data, 3)))
     form = choose_form(len(data.points), family.axis_aligned)
     config = gibbs.GibbsConfig(family, form, weights, **options)
-    states = begun(data, alpha, config, T)
+    hierarchical = isinstance(prior.components, HierarchicalPrior)
+    states = begun(
+        data, alpha, config, T, scale=prior.components.start(family) if hierarchical else None
+    )
     return chains.run(states, data, prior, config, n_draws, n_warmup=n_draws // 20)
 
 
@@ -152,11 +163,13 @@ def cases_of(name, *priors, component_prior=None):
 
 
 CI = [
-    ("m6_collinear2d", "finite_K3_gamma1", "niw_unit", 12_000),
-    ("m6_collinear2d", "py_d0.25_theta0.5", "niw_data", 3_000),
-    ("m6_collinear2d", "mfm_poisson1_gamma1", "nig_diag", 3_000),
-    ("m6_collinear2d", "mfm_bnb143_dynamic_alpha1", "nig_diag", 3_000),
-    ("u6", "dp_alpha1", "nig_unit", 3_000),
+    ("m6_collinear2d", "finite_K3_gamma1", "niw_unit", 6_000),
+    ("m6_collinear2d", "py_d0.25_theta0.5", "niw_data", 1_500),
+    ("m6_collinear2d", "mfm_poisson1_gamma1", "nig_diag", 1_500),
+    ("m6_collinear2d", "mfm_bnb143_dynamic_alpha1", "nig_diag", 1_500),
+    ("u6", "dp_alpha1", "nig_unit", 1_500),
+    ("u6_indep", "finite_K3_gamma1", "indep", 1_500),
+    ("u6_indep", "mfm_poisson1_gamma1", "indep", 1_500),
 ]
 """A set, a prior over partitions, a component prior, and draws a chain that are enough for it."""
 
@@ -232,7 +245,7 @@ def test_families_that_share(name):
     log_joint = log_likelihoods(FEW, partitions, components, family)
     log_joint = log_joint + np.asarray(jax.vmap(partial(log_eppf, fixed))(counts_of(partitions)))
     prior = gibbs.GibbsPrior(SlotPrior(np.zeros(1), K), ANY, components)
-    draws = sampled(FEW, prior, name, "finite", alpha, K, 3_000)
+    draws = sampled(FEW, prior, name, "finite", alpha, K, 1_500)
     for error, z in compared(draws, exact(log_joint, partitions)).values():
         assert error < 0.02 and z < 4
     assert draws.scales.shape[2:] == ((1, 2, 2) if name == "tied" else (3, 2))
@@ -268,12 +281,70 @@ def test_a_concentration_that_is_learned(kind):
     log_joint = np.asarray(priors(at))[:, inverse] + (distribution.logpdf(at) + np.log(at))[:, None]
     log_joint = log_joint + log_likelihoods(FEW, partitions, components, family)
     prior = gibbs.GibbsPrior(SlotPrior(log_prior, 1, discount), concentration, components)
-    draws = sampled(FEW, prior, "diag", kind, 1.0, 32, 3_000, learned=True)
+    draws = sampled(FEW, prior, "diag", kind, 1.0, 32, 1_000, learned=True)
     for error, z in compared(draws, exact(log_joint, partitions)).values():
         assert error < 0.02 and z < 4
     log_alpha = np.log(draws.alpha).mean(1)
     expected = special.softmax(log_joint).sum(1) @ np.log(at)
     assert abs(log_alpha.mean() - expected) < 4 * log_alpha.std() / np.sqrt(CHAINS) < 0.1
+
+
+def log_marginals_given_scale(x, prior, at):
+    """Log marginal likelihood of every subset [2^N] of points on a line for each C0 [A]."""
+    n, c0 = len(x), prior.dof[0] / 2
+    subsets = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
+    mu, step = np.linspace(-14, 14, 4001, retstep=True)
+    distance = subsets @ np.square(x[:, None] - mu) / 2  # [2^N, M]
+    size = subsets.sum(1)
+    log_prior = stats.norm(prior.mean[0, 0], np.sqrt(prior.covariance[0, 0, 0])).logpdf(mu)
+    constant = special.gammaln(c0 + size / 2) - special.gammaln(c0) - size / 2 * np.log(2 * np.pi)
+    values = []
+    for C0 in at:
+        inside = log_prior - (c0 + size[:, None] / 2) * np.log(C0 + distance)
+        values.append(special.logsumexp(inside, axis=1) + np.log(step) + constant + c0 * np.log(C0))
+    return np.array(values)
+
+
+@pytest.mark.parametrize("kind", ["finite", "process"])
+def test_a_random_scale_common_to_all(kind):
+    """Enumeration and quadrature over C0, and over the mean of every cluster."""
+    x = np.array([-2.0, -1.7, 0.1, 1.6, 2.4])
+    one = np.ones((1, 1))
+    prior = HierarchicalPrior(0 * one, 4.0 * one[None], np.array([5.0]), np.array([0.8]), one[None])
+    at = np.exp(np.linspace(-9, 4, 131))
+    by_subset = log_marginals_given_scale(x, prior, at)
+    partitions = partitions_of(len(x))
+    codes = ((partitions[:, None] == np.arange(5)[:, None]) * 2 ** np.arange(5)).sum(2)  # [B, n]
+    eppf = FiniteMixture.fixed(0.9, 3) if kind == "finite" else PitmanYor(0.9, 0.2)
+    log_joint = by_subset[:, codes].sum(2) + (
+        np.asarray(jax.vmap(partial(log_eppf, eppf))(counts_of(partitions)))
+    )
+    log_joint = log_joint + (stats.gamma(0.8).logpdf(at) + np.log(at))[:, None]
+    weights = SlotPrior(np.zeros(1), 3, 0.2)
+    T = 3 if kind == "finite" else 32
+    given = gibbs.GibbsPrior(weights, ANY, prior)
+    draws = sampled(x, given, "full", kind, 0.9, T, 1_500)
+    for error, z in compared(draws, exact(log_joint, partitions)).values():
+        assert error < 0.02 and z < 4
+    log_scale = np.log(draws.scale[..., 0, 0, 0]).mean(1)
+    expected = special.softmax(log_joint).sum(1) @ np.log(at)
+    assert abs(log_scale.mean() - expected) < 4 * log_scale.std() / np.sqrt(CHAINS) < 0.1
+
+
+def test_moves_need_the_conjugate_prior():
+    one = np.ones((1, 1))
+    prior = IndependentPrior(one, one[None], np.array([4.0]), one[None])
+    with pytest.raises(ValueError, match=r"moves must be \(\) .* got \(1,\) with IndependentPrior"):
+        sampled(
+            FEW[:, :1],
+            gibbs.GibbsPrior(SlotPrior(np.zeros(1)), ANY, prior),
+            "full",
+            "process",
+            1.0,
+            16,
+            10,
+            moves=(1,),
+        )
 
 
 # --- how a run goes on ----------------------------------------------------------------------------
@@ -359,20 +430,8 @@ def test_label_free_quantities():
     counts = np.array([[[3, 0, 1]]])
     log_weights = np.log([[[0.5, 0.25, 0.25]]])
     none = np.zeros(0)
-    draws = chains.Draws(
-        none,
-        log_weights,
-        none,
-        none,
-        counts,
-        none,
-        none,
-        np.array([[-4.0]]),
-        none,
-        none,
-        none,
-        False,
-    )
+    kept = gibbs.Kept(none, log_weights, none, none, counts, none, none, np.array([[-4.0]]), none)
+    draws = chains.Draws(*kept, none, none, none, False)
     found = draws.label_free()
     expected = {
         "n_clusters": 2,
@@ -389,7 +448,7 @@ def test_label_free_quantities():
 
 FULL = [
     (name, number)
-    for name in ("u6", "m6_collinear2d", "m7_3d")
+    for name in ("u6", "u6_indep", "m6_collinear2d", "m7_3d")
     for number in range(len(reference(name)["cases"]))
 ]
 
@@ -397,7 +456,11 @@ FULL = [
 @pytest.mark.slow
 @pytest.mark.parametrize("name, number", FULL)
 def test_every_exact_posterior(name, number):
+    """All cases of the reference: with split-merge paths where the prior allows them."""
     case = reference(name)["cases"][number]
-    found = compared(of_case(name, case, 40_000), case)
-    for error, z in found.values():
+    independent = case["component_prior"] == "indep"
+    options = {} if independent else {"moves": (1, 0, 1, 1)}
+    draws = of_case(name, case, 10_000 if independent else 2_000, **options)
+    for quantity, (error, z) in compared(draws, case).items():
+        print(f"| {name} | {case['prior']} | {quantity} | {error:.4f} | {z:.1f} |")
         assert error < 0.01 and z < 4

@@ -70,12 +70,12 @@ def test_families_that_share(name):
 @pytest.mark.parametrize("name", ["full", "diag"])
 def test_moments_are_carried_along(name):
     """What comes back is the moments of the labels, from moments about any reference."""
-    family, data = FAMILIES[name], data_of(FEW)
+    family, data = FAMILIES[name], jax.tree.map(jnp.asarray, data_of(FEW))
     config = gibbs.GibbsConfig(family, exact_form(family.axis_aligned), "process")
     prior = gibbs.GibbsPrior(SlotPrior(np.zeros(1)), ANY, components_for(family))
     state = chains.run(begun(data, 1.0, config, 16, n_chains=1), data, prior, config, 3).state
     state = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), state)
-    moves = splitmerge.Moves(splitmerge.neighbours(data, 3))
+    moves = splitmerge.Moves(jnp.asarray(splitmerge.neighbours(data, 3)))
     labels, found, accepted, wanting = jax.jit(
         lambda: splitmerge.paths(
             state.key,
@@ -101,10 +101,10 @@ def test_moments_are_carried_along(name):
 
 
 def test_a_split_without_a_free_slot_is_counted():
-    """Four points far apart in two slots, which the chains may not leave."""
-    x = np.array([[-30.0], [-10.0], [10.0], [30.0]])
+    """Four points in two slots, under a prior that has each of them on its own."""
+    x = np.array([[-3.0], [-1.0], [1.0], [3.0]])
     data, family = data_of(x), FAMILIES["full"]
-    components = components_for(family, 1)._replace(scale=np.full((1, 1, 1), 0.01))
+    components = components_for(family, 1)
     prior = gibbs.GibbsPrior(
         SlotPrior(np.zeros(1)),
         ANY,
@@ -112,7 +112,7 @@ def test_a_split_without_a_free_slot_is_counted():
         splitmerge.Moves(splitmerge.neighbours(data)),
     )
     config = gibbs.GibbsConfig(family, choose_form(1), "process", moves=splitmerge.UNKNOWN)
-    states = begun(data, 5.0, config, 2, n_chains=4)
+    states = begun(data, 20.0, config, 2, n_chains=4)
     limited = chains.run(states, data, prior, config, 50, max_slots=2)
     free = chains.run(states, data, prior, config, 50)
     assert (limited.crowded > 0).all() and (free.crowded == 0).all()
