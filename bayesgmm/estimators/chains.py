@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -93,7 +93,11 @@ class Bar:
             )
         self.bar.update(progress.done - self.bar.n)
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
         """Leave the line as it is."""
         if self.bar is not None:
             self.bar.close()

@@ -31,6 +31,11 @@ from bayesgmm.posterior.partitions import similarity
 SEVERAL = 3
 """Clusters that the scale of the prior is made for, where their number is not known."""
 
+OTHER = (
+    "warm_start=True goes on with the chains of the last fit, which needs the same points and "
+    "options. Set warm_start=False to start anew."
+)
+
 MANY = 2000
 """Points beyond which a move costs much more than a sweep."""
 
@@ -239,6 +244,8 @@ class MCMCGaussianMixture(MixtureEstimator):
         order = np.lexsort(rows.T)  # so that the draws do not depend on that of the rows
         kept = Entered(np.asarray(rows[order], np.float64), None)
         check_univariate(self.covariance_type, kept.X.shape[1])
+        if resume and not np.array_equal(rows, self._kept.X):
+            raise ValueError(OTHER)
         units = self._units(kept, self._family.scaling)
         own = self._component_prior(kept, units, options)
         data = standard_data(kept.X, None, units)
@@ -312,15 +319,18 @@ class MCMCGaussianMixture(MixtureEstimator):
         states = self._resumed(data, config) if resume else self._begun(data, n_rows, warm, options)
         sweeps = self.n_samples * self.thin if self.n_warmup is None else self.n_warmup
         most = options.known or self.max_components or chains.SLOTS[-1]
-        bar = Bar(self.progress_bar)
-        try:
-            if resume or warm == config:
-                asked = (self.n_samples, self.thin, 0 if resume else sweeps)
-                return chains.run(states, data, prior, config, *asked, most, bar)
-            start = chains.run(states, data, prior, warm, 0, 1, sweeps, most, bar).state
-            return chains.run(start, data, prior, config, self.n_samples, self.thin, 0, most, bar)
-        finally:
-            bar.close()
+        if not resume:
+            asked = (0, 1, sweeps) if warm != config else (self.n_samples, self.thin, sweeps)
+            first = self._run(states, data, prior, warm, *asked, most)
+            if warm == config or first.interrupted:
+                return first
+            states = first.state
+        return self._run(states, data, prior, config, self.n_samples, self.thin, 0, most)
+
+    def _run(self, *given: Any) -> chains.Draws:
+        """`chains.run`, watched."""
+        with Bar(self.progress_bar) as bar:
+            return chains.run(*given, bar)
 
     def _moving(self, options: WeightOptions, n_rows: int) -> bool:
         """Whether there are moves: one point, or one component, has nowhere to go."""
@@ -354,10 +364,7 @@ class MCMCGaussianMixture(MixtureEstimator):
         state, last = self._chains
         same = last == config and state.labels.shape == (self.n_chains, data.weight.size)
         if not same or state.mixture.means.shape[2] != len(data.points):
-            raise ValueError(
-                "warm_start=True goes on with the chains of the last fit, which needs the same "
-                "points and options. Set warm_start=False to start anew."
-            )
+            raise ValueError(OTHER)
         return state
 
     # --- what it leaves

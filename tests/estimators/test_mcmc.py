@@ -164,6 +164,8 @@ def test_warm_start_goes_on_bit_for_bit(X):
     np.testing.assert_array_equal(whole.mixtures().scales, parts.mixtures().scales)
     with pytest.raises(ValueError, match="warm_start=True goes on"):
         parts.set_params(n_chains=3).fit(X)
+    with pytest.raises(ValueError, match="needs the same points and options"):
+        parts.set_params(n_chains=2).fit(X + 1.0)
 
 
 def test_posterior_is_arvizs_tree(model, X, tmp_path):
@@ -248,6 +250,32 @@ def test_an_interrupt_keeps_the_draws_there_are(X, monkeypatch):
     with pytest.warns(ConvergenceWarning, match="interrupted: "):
         model = MCMCGaussianMixture(2, n_chains=2, n_samples=10_000, n_warmup=50, **QUIET).fit(X)
     assert 20 <= model.n_draws_ < 20_000 and np.isfinite(model.score_samples(X)).all()
+
+
+def test_many_points_move_in_the_warm_up_only(X, monkeypatch):
+    """Two runs: the first with moves and without draws, the second the other way round."""
+    from bayesgmm.estimators import mcmc
+    from bayesgmm.inference import chains
+
+    asked, run = [], chains.run
+
+    def watched(states, data, prior, config, *given):
+        asked.append((config.moves, given[:3]))
+        return run(states, data, prior, config, *given)
+
+    monkeypatch.setattr(mcmc, "MANY", 20)
+    monkeypatch.setattr(chains, "run", watched)
+    model = sampled(X, n_samples=50, n_warmup=30, thin=2)
+    assert asked == [((0, 1), (0, 1, 30)), ((), (50, 2, 0))]
+    assert model.n_iter_ == 130 and model.n_draws_ == 100
+
+    def interrupt(self, progress):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bayesgmm.estimators.chains.Bar.__call__", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        sampled(X)
+    assert len(asked) == 3  # none after the warm-up
 
 
 def test_an_early_interrupt_leaves_the_last_fit(X, model, monkeypatch):
