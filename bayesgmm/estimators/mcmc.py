@@ -53,8 +53,8 @@ class MCMCGaussianMixture(MixtureEstimator):
     Draws of weights, means, covariances, assignments and the number of clusters, by blocked Gibbs
     sampling: all labels given all parameters, all parameters given all labels, and the number of
     components by telescoping (Fruhwirth-Schnatter, Malsiner-Walli and Grun 2021) or with as many
-    slots as a sweep needs, so that no process is truncated; with split-merge moves on the partition
-    beside (Jain and Neal 2004).
+    slots as a sweep needs, so that no process is cut at a given number; with split-merge moves on
+    the partition beside (Jain and Neal 2004).
 
     Parameters
     ----------

@@ -16,7 +16,8 @@ components. A sweep draws, each given all that was drawn before it and nothing t
 The labels are those of slots, and mean nothing: slots are never sorted. `core.slots` says how a
 kind of weights is drawn, and when its slots were too few: the sweep is then done again from the
 state before it with more slots and the same random numbers, those of a slot being a function of
-the slot. That only breaks the sticks further, and so biases nothing, as new numbers would.
+the slot. That only breaks the sticks further, where new numbers would be biased. An error remains
+of the order of the square of the weight in the last slot, one place for many components.
 """
 
 from collections.abc import Callable
