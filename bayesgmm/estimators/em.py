@@ -167,8 +167,8 @@ class GaussianMixture(MixtureEstimator):
         number t after the first; the decay is above 0.5 and at most 1.
     acceleration : "squarem" or None, default "squarem"
         Squared extrapolation of pairs of EM steps once these gain little: but for one start in
-        hundreds the same maximum, in fewer passes. None is EM, iteration by iteration; with `tol=1e-3` and
-        `max_iter=100` it is scikit-learn's fit.
+        hundreds the same maximum, in fewer passes. None is EM, iteration by iteration; with
+        `tol=1e-3` and `max_iter=100` it is scikit-learn's fit.
     random_state : int, RandomState or None
     warm_start : bool, default False
         Whether `fit` goes on from the last fit.
