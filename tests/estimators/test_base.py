@@ -21,7 +21,7 @@ TYPES = ("full", "tied", "diag", "spherical")
 NAMES = ["sepal length", "sepal width", "petal length", "petal width"]
 
 
-SHORT = {"n_chains": 2, "n_samples": 100, "progress_bar": False}
+SHORT = {"n_chains": 2, "n_samples": 100, "moves": False, "progress_bar": False}
 """Chains long enough for what is checked."""
 
 

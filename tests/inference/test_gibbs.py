@@ -165,10 +165,12 @@ def cases_of(name, *priors, component_prior=None):
 CI = [
     ("m6_collinear2d", "finite_K3_gamma1", "niw_unit", 6_000),
     ("m6_collinear2d", "py_d0.25_theta0.5", "niw_data", 1_500),
-    ("m6_collinear2d", "mfm_poisson1_gamma1", "nig_diag", 1_500),
+    pytest.param(
+        "m6_collinear2d", "mfm_poisson1_gamma1", "nig_diag", 1_500, marks=pytest.mark.slow
+    ),
     ("m6_collinear2d", "mfm_bnb143_dynamic_alpha1", "nig_diag", 1_500),
-    ("u6", "dp_alpha1", "nig_unit", 1_500),
-    ("u6_indep", "finite_K3_gamma1", "indep", 1_500),
+    pytest.param("u6", "dp_alpha1", "nig_unit", 1_500, marks=pytest.mark.slow),
+    pytest.param("u6_indep", "finite_K3_gamma1", "indep", 1_500, marks=pytest.mark.slow),
     ("u6_indep", "mfm_poisson1_gamma1", "indep", 1_500),
 ]
 """A set, a prior over partitions, a component prior, and draws a chain that are enough for it."""
@@ -265,7 +267,7 @@ LEARNED = {
 }
 
 
-@pytest.mark.parametrize("kind", LEARNED)
+@pytest.mark.parametrize("kind", ["dynamic", pytest.param("process", marks=pytest.mark.slow)])
 def test_a_concentration_that_is_learned(kind):
     """The posterior of partition and alpha, by enumeration and quadrature over log alpha."""
     family, partitions = FAMILIES["diag"], partitions_of(len(FEW))
@@ -305,7 +307,7 @@ def log_marginals_given_scale(x, prior, at):
     return np.array(values)
 
 
-@pytest.mark.parametrize("kind", ["finite", "process"])
+@pytest.mark.parametrize("kind", ["finite", pytest.param("process", marks=pytest.mark.slow)])
 def test_a_random_scale_common_to_all(kind):
     """Enumeration and quadrature over C0, and over the mean of every cluster."""
     x = np.array([-2.0, -1.7, 0.1, 1.6, 2.4])
