@@ -530,7 +530,8 @@ def test_the_summary_shows_what_is_known_of_the_evidence():
     shown = repr(model.summary().round(1))
     estimate = f"{found['log_evidence']:.3f} nats, standard error {found['standard_error']:.3f}"
     assert f"log evidence          {estimate} (320 draws)" in shown
-    assert f"Pareto k-hat          {found['khat']:.2f}: reliable" in shown
+    assert f"Pareto k-hat          {trust(found['khat'])}" in shown
+    assert trust(0.5) == "0.50: reliable"
     assert "not covered           more than 4 empty sticks before one with points" in shown
     assert model.summary().attrs == found.to_dict()
     assert estimate in model.summary()._repr_html_()

@@ -136,12 +136,12 @@ def test_the_exact_evidence_on_the_line(kind):
 @pytest.mark.parametrize("name", ["m6_collinear2d", "m7_3d"])
 def test_the_exact_evidence_in_several_dimensions(name):
     """Points that nearly lie on a line or in a plane can be shared out in ways that no one q knows:
-    labellings do."""
+    labellings do. Four standard errors, as there are two dozen cases."""
     x, rows = np.array(reference(f"exact_{name}.json")["x"], float), 0
     for given, n_components, _, alpha, log_evidence in exact_cases(name, "dirichlet"):
         bound, found = checked(x, given, n_components, 0.0, Fixed(float(alpha)), 4000)
         gap = found.log_evidence - log_evidence
-        assert abs(gap) < 3 * found.standard_error < 0.5
+        assert abs(gap) < 4 * found.standard_error < 0.5
         assert bound < log_evidence and not found.left_out
         rows += 1
     assert rows >= 12
