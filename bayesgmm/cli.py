@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 from bayesgmm.artifacts import write_artifacts
 from bayesgmm.datasets import DATASETS
-from bayesgmm.fitting import LARGEST_AUTO, METHODS, Fitted, assignments, fit_mixture
+from bayesgmm.fitting import LARGEST_AUTO, METHODS, fit_mixture, told
 from bayesgmm.io.tables import TableError, read_table, select_columns
 from bayesgmm.text import WIDTH, report
 
@@ -374,7 +374,7 @@ def _fit(arguments: argparse.Namespace) -> None:
         )
     except ValueError as error:
         raise CommandError(_spoken(str(error))) from error
-    fitted = Fitted(name, X, model, trials, assignments(model, X), arguments.method)
+    fitted = told(name, X, model, trials, arguments.method)
     try:
         written = write_artifacts(fitted, folder, not arguments.no_figures, note)
     except OSError as error:
@@ -385,13 +385,8 @@ def _fit(arguments: argparse.Namespace) -> None:
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """What the estimator is called with, besides the number of components; None: as its method."""
-    method, common = (
-        arguments.method,
-        {
-            "covariance_type": arguments.covariance,
-            "random_state": arguments.seed,
-        },
-    )
+    method = arguments.method
+    common = {"covariance_type": arguments.covariance, "random_state": arguments.seed}
     own = {
         "n_init": ("--n-init", arguments.n_init),
         "max_iter": ("--max-iter", arguments.max_iter),

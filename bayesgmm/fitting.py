@@ -17,6 +17,7 @@ __all__ = [
     "assignments",
     "count",
     "fit_mixture",
+    "told",
 ]
 
 LARGEST_AUTO = 6
@@ -54,6 +55,10 @@ class Fitted(NamedTuple):
         Empty when the number of components was given, or found by one fit.
     assignments : DataFrame [N]
         label, probability_0, ..., uncertainty, entropy; its index names the rows.
+    method : str
+        A key of `METHODS`.
+    measures, tables : dict
+        What that row makes of the model.
     """
 
     name: str
@@ -61,7 +66,9 @@ class Fitted(NamedTuple):
     model: Any
     trials: list[Trial]
     assignments: "pd.DataFrame"
-    method: str = "em"
+    method: str
+    measures: dict[str, Any]
+    tables: dict[str, tuple[str, "pd.DataFrame"]]
 
 
 class Method(NamedTuple):
@@ -278,6 +285,12 @@ METHODS = {
     ),
 }
 """What --method may be."""
+
+
+def told(name: str, X: "pd.DataFrame", model: Any, trials: list[Trial], method: str) -> Fitted:
+    """A fitted model, with all that is told of it looked up once."""
+    row, found = METHODS[method], assignments(model, X)
+    return Fitted(name, X, model, trials, found, method, row.measures(model, X), row.tables(model))
 
 
 def assignments(model: Any, X: "pd.DataFrame") -> "pd.DataFrame":

@@ -27,7 +27,7 @@ def report(fitted: Fitted) -> Iterator[str]:
     yield _heading(fitted)
     if fitted.trials:
         yield _trials(fitted)
-    for title, table in METHODS[fitted.method].tables(fitted.model).values():
+    for title, table in fitted.tables.values():
         yield _table(title, table)
     yield _clusters(fitted)
     if fitted.model.n_components_ > 1:
@@ -39,7 +39,7 @@ def _heading(fitted: Fitted) -> str:
     points = f"{count(N, 'point')}, {count(D, 'feature')}: {', '.join(fitted.X.columns)}"
     ended = "converged" if model.converged_ else "NOT converged"
     method = METHODS[fitted.method]
-    measures = method.measures(model, fitted.X)
+    measures = fitted.measures
     judged = ", ".join(
         f"{words} {measures[name]:.3f}" for name, words in MEASURES.items() if name in measures
     )

@@ -126,13 +126,22 @@ def update(
     -------
     Hyperparameters
     """
-    components = _update_components(prior.components, found, about, family)
+    components = update_components(prior.components, found, about, family)
     return Hyperparameters(prior.weights.update(found.counts), components)
 
 
-def _update_components(
+def alike(one: NormalInverseWishart, K: int, family: Covariance) -> NormalInverseWishart:
+    """The prior of one component, leaves [1, ...], for K of them; a pooled covariance stays one."""
+    wide = [jnp.broadcast_to(leaf, (K, *leaf.shape[1:])) for leaf in one]
+    if family.pooled:
+        wide[2:] = one[2:]
+    return NormalInverseWishart(*wide)
+
+
+def update_components(
     prior: NormalInverseWishart, found: Moments, about: Array, family: Covariance
 ) -> NormalInverseWishart:
+    """The part of `update` that is of means and covariances."""
     precision = prior.mean_precision + found.counts
     pull = prior.mean_precision[:, None] * (prior.mean - about)
     shift = safe_divide(pull + found.first, precision[:, None])  # posterior mean, from `about`

@@ -8,7 +8,7 @@ import numpy as np
 
 from bayesgmm.core.arrays import Data, Standardizer
 from bayesgmm.core.mixture import Mixture
-from bayesgmm.inference.chains import Draws, Progress
+from bayesgmm.inference.chains import Draws, Progress, label_free
 from bayesgmm.inference.starts import starts
 
 # --- where they begin -----------------------------------------------------------------------------
@@ -137,16 +137,7 @@ class Sample(NamedTuple):
 
     def label_free(self) -> dict[str, np.ndarray]:
         """Quantities [C, S] that do not depend on which label is which."""
-        shares = self.counts / self.counts.sum(-1, keepdims=True)
-        logs = np.log(np.where(shares > 0, shares, 1.0))
-        weights = np.exp(self.mixtures.log_weights)
-        return {
-            "n_clusters": self.n_clusters,
-            "log_likelihood": self.log_likelihood,
-            "entropy": -(shares * logs).sum(-1),
-            "largest_weight": weights.max(-1),
-            "sum_of_squared_weights": np.square(weights).sum(-1),
-        }
+        return label_free(self.counts, self.mixtures.log_weights, self.log_likelihood)
 
     def flat(self) -> "Sample":
         """All chains one after the other: C x S draws."""

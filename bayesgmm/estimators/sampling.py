@@ -17,12 +17,10 @@ from bayesgmm.core.partitions import (
 from bayesgmm.core.slots import SlotPrior
 from bayesgmm.core.weights import FiniteMixture
 from bayesgmm.estimators.checks import check_number, hint, listed
+from bayesgmm.estimators.priors import DISCOUNT
 
 KMAX = 200
 """Components that a prior over their number may reach."""
-
-DISCOUNT = 0.25
-"""Of a Pitman-Yor process, when not given."""
 
 BNB = ("bnb", 1.0, 4.0, 3.0)
 """Prior of the number of components when not given (Fruhwirth-Schnatter, Malsiner-Walli and Grun

@@ -70,17 +70,24 @@ class Draws(NamedTuple):
         Number of clusters, their entropy -sum n_c / N log n_c / N (nats), log likelihood, largest
         weight and sum of squared weights, and the concentration.
         """
-        shares = self.counts / self.counts.sum(-1, keepdims=True)
-        logs = np.log(np.where(shares > 0, shares, 1.0))
-        weights = np.exp(self.log_weights)
-        return {
-            "n_clusters": (self.counts > 0).sum(-1),
-            "entropy": -(shares * logs).sum(-1),
-            "log_likelihood": self.log_likelihood,
-            "largest_weight": weights.max(-1),
-            "sum_of_squared_weights": np.square(weights).sum(-1),
-            "alpha": self.alpha,
-        }
+        found = label_free(self.counts, self.log_weights, self.log_likelihood)
+        return {**found, "alpha": self.alpha}
+
+
+def label_free(
+    counts: np.ndarray, log_weights: np.ndarray, log_likelihood: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What does not depend on labels, [C, S], of draws with counts and log weights [C, S, T]."""
+    shares = counts / counts.sum(-1, keepdims=True)
+    logs = np.log(np.where(shares > 0, shares, 1.0))
+    weights = np.exp(log_weights)
+    return {
+        "n_clusters": (counts > 0).sum(-1),
+        "log_likelihood": log_likelihood,
+        "entropy": -(shares * logs).sum(-1),
+        "largest_weight": weights.max(-1),
+        "sum_of_squared_weights": np.square(weights).sum(-1),
+    }
 
 
 class Progress(NamedTuple):

@@ -32,12 +32,12 @@ from bayesgmm.core import random
 from bayesgmm.core.arrays import Array, Data, safe_divide
 from bayesgmm.core.concentration import ConcentrationPrior, redraw
 from bayesgmm.core.conjugate import (
-    Hyperparameters,
     NormalInverseWishart,
     Variates,
+    alike,
     from_variates,
     gamma_shapes,
-    update,
+    update_components,
 )
 from bayesgmm.core.covariance import Covariance
 from bayesgmm.core.forms import Form, reference
@@ -52,7 +52,6 @@ from bayesgmm.core.independent import (
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.slots import WEIGHTINGS, SlotPrior
 from bayesgmm.core.sweep import Moments, allocate, gathered, located
-from bayesgmm.core.weights import Dirichlet
 from bayesgmm.inference.splitmerge import paths
 
 
@@ -319,12 +318,7 @@ def posterior_of(
     components: NormalInverseWishart, found: Moments, about: Array, family: Covariance
 ) -> NormalInverseWishart:
     """Posterior of T components from the prior of one, leaves [1, ...]."""
-    T = len(found.counts)
-    wide = [jnp.broadcast_to(leaf, (T, *leaf.shape[1:])) for leaf in components]
-    if family.pooled:
-        wide[2:] = components[2:]
-    given = Hyperparameters(Dirichlet(found.counts), NormalInverseWishart(*wide))
-    return update(given, found, about, family).components
+    return update_components(alike(components, len(found.counts), family), found, about, family)
 
 
 def _noise(key: Array, like: Array) -> Array:

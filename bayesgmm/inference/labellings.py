@@ -13,7 +13,7 @@ import jax.random as jr
 import numpy as np
 
 from bayesgmm.core.arrays import Array, Data, Key
-from bayesgmm.core.conjugate import Hyperparameters, NormalInverseWishart, draw, update
+from bayesgmm.core.conjugate import Hyperparameters, NormalInverseWishart, alike, draw, update
 from bayesgmm.core.covariance import Covariance
 from bayesgmm.core.forms import exact_form
 from bayesgmm.core.mixture import Mixture
@@ -65,11 +65,8 @@ def met(
 def _start(prior: VBPrior, family: Covariance, n_places: int) -> Hyperparameters:
     """The prior of `n_places` components at the mean of the concentration."""
     weights = prior.weights.given(prior.concentration.mean(), jnp.ones(n_places, bool))
-    groups = np.zeros(1 if family.pooled else n_places, int)
-    mean, precision, dof, scale = (np.asarray(leaf) for leaf in prior.components)
-    places = np.zeros(n_places, int)
-    components = NormalInverseWishart(mean[places], precision[places], dof[groups], scale[groups])
-    return Hyperparameters(weights, components)
+    one = jax.tree.map(lambda leaf: leaf[:1], prior.components)
+    return Hyperparameters(weights, alike(one, n_places, family))
 
 
 @partial(jax.jit, static_argnames=("family",))

@@ -40,17 +40,16 @@ from scipy.spatial import cKDTree
 from bayesgmm.core import random
 from bayesgmm.core.arrays import Array, Data, cholesky, inverse_scales, is_axis_aligned
 from bayesgmm.core.conjugate import (
-    Hyperparameters,
     NormalInverseWishart,
+    alike,
     log_evidence,
-    update,
+    update_components,
 )
 from bayesgmm.core.covariance import FAMILIES, Covariance
 from bayesgmm.core.forms import Form, frame_of, reference
 from bayesgmm.core.mixture import LOG_2PI, Mixture
 from bayesgmm.core.slots import SlotPrior, Weighting
 from bayesgmm.core.sweep import Moments
-from bayesgmm.core.weights import Dirichlet
 
 UNKNOWN, KNOWN = (1, 1), (0, 1)
 """Operations of a sweep, 1 where a path ends: for an unknown and for a known K."""
@@ -118,9 +117,7 @@ def _own(components: NormalInverseWishart, family: Covariance) -> Clusters:
     """Clusters with a covariance each, which is summed out."""
 
     def posterior(found: Moments) -> tuple[NormalInverseWishart, NormalInverseWishart]:
-        M = len(found.counts)
-        wide = [jnp.broadcast_to(leaf, (M, *leaf.shape[1:])) for leaf in components]
-        prior = NormalInverseWishart(*wide)
+        prior = alike(components, len(found.counts), family)
         return prior, _updated(prior, found, family)
 
     def log_marginal(found: Moments) -> Array:
@@ -176,8 +173,7 @@ def _sharing(components: NormalInverseWishart, scales: Array) -> Clusters:
 def _updated(
     prior: NormalInverseWishart, found: Moments, family: Covariance
 ) -> NormalInverseWishart:
-    given = Hyperparameters(Dirichlet(found.counts), prior)
-    return update(given, found, jnp.zeros_like(prior.mean), family).components
+    return update_components(prior, found, jnp.zeros_like(prior.mean), family)
 
 
 # --- one operation --------------------------------------------------------------------------------

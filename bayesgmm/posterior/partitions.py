@@ -40,7 +40,7 @@ def expected_variation(candidates: np.ndarray, draws: np.ndarray) -> np.ndarray:
     )
 
 
-def _blocks(N: int, S: int) -> Iterator[slice]:
+def _blocks(N: int) -> Iterator[slice]:
     rows = max(1, BLOCK // max(N, 1))
     for start in range(0, N, rows):
         yield slice(start, min(start + rows, N))
@@ -50,7 +50,7 @@ def similarity(draws: np.ndarray) -> np.ndarray:
     """Share of the draws [S, N] in which each two points are together, [N, N]."""
     S, N = draws.shape
     found = np.empty((N, N))
-    for rows in _blocks(N, S):
+    for rows in _blocks(N):
         together = np.zeros((rows.stop - rows.start, N), np.int32)
         for labels in draws:
             together += labels[rows, None] == labels

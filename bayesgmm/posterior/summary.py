@@ -176,6 +176,4 @@ def tree(
     from arviz_base import from_dict
 
     coords = {"feature": feature, "feature_bis": feature, "obs_id": obs_id}
-    dims = dict(DIMS)
-    found = from_dict(groups, coords=coords, dims=dims, attrs={"/": attrs})
-    return found
+    return from_dict(groups, coords=coords, dims=DIMS, attrs={"/": attrs})
