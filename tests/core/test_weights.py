@@ -788,7 +788,7 @@ def test_weights_of_a_process_at_the_ends():
         (("bnb", 1, 4, 3), stats.betanbinom(1, 4, 3, loc=1)),
         (("bnb", 2, 5, 1.5), stats.betanbinom(2, 5, 1.5, loc=1)),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, tuple) else "law",
 )
 def test_priors_on_the_number_of_components(prior, law):
     p = law.pmf(np.arange(1, 2001))
