@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bayesgmm import core, datasets, plots
+    from bayesgmm.compilation import enable_compilation_cache
     from bayesgmm.estimators.conjugate import ConjugatePrior
     from bayesgmm.estimators.em import GaussianMixture
     from bayesgmm.estimators.mcmc import MCMCGaussianMixture
@@ -18,6 +19,7 @@ __all__ = [
     "MCMCGaussianMixture",
     "core",
     "datasets",
+    "enable_compilation_cache",
     "plots",
 ]
 
@@ -28,6 +30,7 @@ _HOMES = {
     "ConjugatePrior": "bayesgmm.estimators.conjugate",
     "GaussianMixture": "bayesgmm.estimators.em",
     "MCMCGaussianMixture": "bayesgmm.estimators.mcmc",
+    "enable_compilation_cache": "bayesgmm.compilation",
 }
 
 

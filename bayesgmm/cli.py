@@ -21,6 +21,7 @@ from textwrap import dedent, fill
 from typing import Any, NoReturn
 
 from bayesgmm.artifacts import write_artifacts
+from bayesgmm.compilation import enable_compilation_cache
 from bayesgmm.datasets import DATASETS
 from bayesgmm.fitting import LARGEST_AUTO, METHODS, fit_mixture, told
 from bayesgmm.io.tables import TableError, read_table, select_columns
@@ -39,7 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        Arguments after the name of the command; those of the process when not given.
+        Arguments after the name of the command. When not given they are those of the process,
+        which is then the command's own: compiled programs are kept on disk
+        (`bayesgmm.enable_compilation_cache`).
 
     Returns
     -------
@@ -55,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         arguments = _parser().parse_args(argv)
+        if argv is None:
+            enable_compilation_cache()
         with _one_line_warnings(), _kept_interrupts():
             arguments.run(arguments)
         sys.stdout.flush()
