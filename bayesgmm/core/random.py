@@ -69,7 +69,15 @@ def threefry(key: Array, first: Array, second: Array, rounds: int = ROUNDS) -> t
 def fold(key: Array, number: Array | int) -> Array:
     """The child of a key [2] that has this number, [2]."""
     number = jnp.asarray(number).astype(jnp.uint32)
-    return jnp.stack(threefry(key, number, jnp.full_like(number, KEYS)), -1)
+    return _made(jnp.stack(threefry(key, number, jnp.full_like(number, KEYS)), -1))
+
+
+def _made(numbers: Any) -> Any:
+    """The same numbers, made once: else XLA writes the code that makes them into every consumer.
+
+    A sweep would hold Threefry a hundred times over, which is half of what there is to compile.
+    """
+    return jax.lax.optimization_barrier(numbers)
 
 
 def _places(shape: tuple[int, ...]) -> Array:
@@ -109,7 +117,7 @@ def uniform(key: Array, shape: tuple[int, ...], dtype: Any = float) -> Array:
     """
     places = _places(shape)
     first, second = threefry(key, places, jnp.full_like(places, NUMBERS))
-    return _unit(first, jax.dtypes.canonicalize_dtype(dtype), second)
+    return _made(_unit(first, jax.dtypes.canonicalize_dtype(dtype), second))
 
 
 def _probit(u: Array) -> Array:
@@ -165,7 +173,7 @@ def _log_gamma_at(key: Array, places: Array, shape: Array) -> Array:
 
     def attempt(carry: tuple) -> tuple:
         i, waiting, found = carry
-        first, second = threefry(key, places, jnp.full_like(places, TRIALS) + i)
+        first, second = _made(threefry(key, places, jnp.full_like(places, TRIALS) + i))
         x = _probit(_unit(first, shape.dtype))
         stretch = 1 + c * x
         log_v = 3 * jnp.log(jnp.where(stretch > 0, stretch, 1))

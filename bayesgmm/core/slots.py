@@ -3,7 +3,9 @@
 T slots hold the clusters and the components without points; which slot holds what is a label
 without meaning. Given the partition (and K, where the prior has one) the weights are normalized
 gamma variates, in the exact posterior of the infinite model: no order of sticks is needed, and no
-truncation but that of the last free slot, which stands for all components that found none. Two
+truncation but that of the last free slot, which stands for all components that found none. Where
+there may be more components than slots, those without points have slots in the order of a
+size-biased pick, so that the last one holds little. Two
 points that take it in one sweep might have taken two components: then more slots are needed
 (`Weighting.crowded`).
 
@@ -25,6 +27,7 @@ urn scheme*, corollary 20: the weights of a process given a partition.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax.scipy.special import gammaln, logsumexp
 
@@ -63,9 +66,9 @@ class Weighting(NamedTuple):
     opened : (t, N, alpha, prior) -> [J]
         What t clusters of N points add; log p(partition) is the logsumexp over J of the sum. A
         `joined` of length 1 belongs to every entry of `opened`.
-    number : (uniform [], counts, alpha, prior) -> []
-        K.
-    partition_given : (counts, K, alpha, prior) -> []
+    number : (uniform [], t, N, joined [J], alpha, prior) -> []
+        K, with `joined` that of the whole partition, as `joined_of` gives it.
+    partition_given : (counts, K, alpha [J], prior) -> [J]
         log p(partition | K, alpha), up to a constant in alpha.
     shapes : (counts, K, alpha, prior) -> list of arrays
         Of the gamma variates of the weights.
@@ -84,14 +87,47 @@ class Weighting(NamedTuple):
 
     def log_eppf(self, counts: Array, alpha: Array, prior: SlotPrior) -> Array:
         """Log probability [] of a partition with these counts [T], K summed out."""
-        t = (counts > 0).sum()
-        joined = jnp.where((counts > 0)[:, None], self.joined(positive(counts), alpha, prior), 0)
-        return logsumexp(self.opened(t, counts.sum(), alpha, prior) + joined.sum(0))
+        joined = self.joined_of(counts, alpha, prior)
+        return self.log_probability((counts > 0).sum(), counts.sum(), joined, alpha, prior)
+
+    def joined_of(self, counts: Array, alpha: Array, prior: SlotPrior) -> Array:
+        """What all clusters of a partition with these counts [T] add, [J]."""
+        return _total(lambda n: self.joined(n, alpha, prior), counts)
+
+    def log_probability(
+        self, t: Array, N: Array, joined: Array, alpha: Array, prior: SlotPrior
+    ) -> Array:
+        """`log_eppf` of t clusters of N points that add `joined` [J]."""
+        return logsumexp(self.opened(t, N, alpha, prior) + joined)
 
     def crowded(self, counts: Array, K: Array, prior: SlotPrior, after: Array) -> Array:
         """Whether an allocation that made counts `after` of `counts` [T] needs more slots."""
         lump, left_out = self.several(counts, K, prior)
         return left_out | (lump & (after > 1.5)).any()
+
+
+BLOCK = 8
+"""Clusters that are summed over at once."""
+
+
+def _total(each: Callable, counts: Array) -> Array:
+    """Sum [J] over the clusters of counts [T] of `each`, from sizes [m] to [m, J].
+
+    Clusters come in blocks, those that hold points first: free slots, of which there are many,
+    cost nothing where J is large.
+    """
+    T = len(counts)
+    shape = jax.eval_shape(each, counts).shape
+    add = lambda n: jnp.where((n > 0)[:, None], each(positive(n)), 0).sum(0)  # noqa: E731
+    if T <= BLOCK or shape[-1] == 1:
+        return add(counts)
+    occupied = counts > 0
+    place = jnp.where(occupied, jnp.cumsum(occupied) - 1, T + BLOCK)
+    packed = (place == jnp.arange(T + BLOCK)[:, None]) @ counts  # room for a last, partial block
+    cut = lambda i: jax.lax.dynamic_slice_in_dim(packed, i * BLOCK, BLOCK)  # noqa: E731
+    blocks = (occupied.sum() + BLOCK - 1) // BLOCK
+    nothing = jnp.zeros(shape[-1], counts.dtype)
+    return jax.lax.fori_loop(0, blocks, lambda i, total: total + add(cut(i)), nothing)
 
 
 # --- a finite number, known or not ----------------------------------------------------------------
@@ -131,7 +167,9 @@ def _opened_dynamic(t: Array, N: Array, alpha: Array, prior: SlotPrior) -> Array
     return prior.log_n_components + _log_places(K, t) - log_rising_whole(alpha, N)
 
 
-def _number_known(uniform: Array, counts: Array, alpha: Array, prior: SlotPrior) -> Array:
+def _number_known(
+    uniform: Array, t: Array, N: Array, joined: Array, alpha: Array, prior: SlotPrior
+) -> Array:
     return jnp.asarray(prior.n_components, jnp.int32)
 
 
@@ -139,20 +177,21 @@ def _drawn_number(uniform: Array, log_probability: Array) -> Array:
     return 1 + choose(uniform, log_probability).astype(jnp.int32)
 
 
-def _number_static(uniform: Array, counts: Array, alpha: Array, prior: SlotPrior) -> Array:
+def _number_static(
+    uniform: Array, t: Array, N: Array, joined: Array, alpha: Array, prior: SlotPrior
+) -> Array:
     """The sizes of the clusters say nothing of K beyond their number."""
-    return _drawn_number(uniform, _opened_static((counts > 0).sum(), counts.sum(), alpha, prior))
+    return _drawn_number(uniform, _opened_static(t, N, alpha, prior))
 
 
-def _number_dynamic(uniform: Array, counts: Array, alpha: Array, prior: SlotPrior) -> Array:
-    joined = _joined_shared(positive(counts), alpha, prior)
-    joined = jnp.where((counts > 0)[:, None], joined, 0).sum(0)
-    opened = _opened_dynamic((counts > 0).sum(), counts.sum(), alpha, prior)
-    return _drawn_number(uniform, opened + joined)
+def _number_dynamic(
+    uniform: Array, t: Array, N: Array, joined: Array, alpha: Array, prior: SlotPrior
+) -> Array:
+    return _drawn_number(uniform, _opened_dynamic(t, N, alpha, prior) + joined)
 
 
 def _given_alike(counts: Array, K: Array, alpha: Array, prior: SlotPrior) -> Array:
-    joined = jnp.where(counts > 0, log_rising_whole(alpha, counts), 0).sum()
+    joined = _total(lambda n: log_rising_whole(alpha, n[:, None]), counts)
     return joined - log_rising_whole(K * alpha, counts.sum())
 
 
@@ -167,7 +206,22 @@ def _owners(counts: Array, K: Array) -> Array:
 
 
 def _shapes_of(counts: Array, K: Array, concentration: Array) -> list[Array]:
-    return [counts + _owners(counts, K)[:-1] * concentration]
+    """All components that have points share a gamma each with what the others have together.
+
+    That is broken over the free slots in the order of a size-biased pick: the stick of rank r takes
+    a share Beta(1 + c, (M - r) c) of what M components without points have left, as a process of
+    discount -c does (Pitman 1996). So the last slot, which stands for all that found none, holds
+    far less than as many components as it stands for would have on average.
+    """
+    occupied = counts > 0
+    rank, spare = jnp.cumsum(~occupied), K - occupied.sum()
+    kept = jnp.where(occupied, counts, 1) + concentration
+    broken = jnp.where(rank == rank[-1], 0, jnp.maximum(spare - rank, 0) * concentration)
+    return [(spare * concentration)[None], jnp.stack([kept, broken], 1)]
+
+
+def _shapes_known(counts: Array, K: Array, alpha: Array, prior: SlotPrior) -> list[Array]:
+    return [counts + _owners(counts, K)[:-1] * alpha]
 
 
 def _shapes_alike(counts: Array, K: Array, alpha: Array, prior: SlotPrior) -> list[Array]:
@@ -208,7 +262,9 @@ def _given_process(counts: Array, K: Array, alpha: Array, prior: SlotPrior) -> A
     return _opened_process((counts > 0).sum(), counts.sum(), alpha, prior)[0]
 
 
-def _number_process(uniform: Array, counts: Array, alpha: Array, prior: SlotPrior) -> Array:
+def _number_process(
+    uniform: Array, t: Array, N: Array, joined: Array, alpha: Array, prior: SlotPrior
+) -> Array:
     return jnp.zeros((), jnp.int32)
 
 
@@ -238,7 +294,7 @@ WEIGHTINGS: dict[str, Weighting] = {
         _opened_finite,
         _number_known,
         _given_alike,
-        _shapes_alike,
+        _shapes_known,
         _shares,
         _several_of_k,
     ),
@@ -248,7 +304,7 @@ WEIGHTINGS: dict[str, Weighting] = {
         _number_static,
         _given_alike,
         _shapes_alike,
-        _shares,
+        _sticks,
         _several_of_k,
     ),
     "dynamic": Weighting(
@@ -257,7 +313,7 @@ WEIGHTINGS: dict[str, Weighting] = {
         _number_dynamic,
         _given_shared,
         _shapes_shared,
-        _shares,
+        _sticks,
         _several_of_k,
     ),
     "process": Weighting(

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.core.arrays import Data, Standardizer, float_scope
 from bayesgmm.core.covariance import Covariance
-from bayesgmm.core.forms import exact_form
+from bayesgmm.core.forms import Form
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.estimators import priors
 from bayesgmm.estimators.base import Entered, MixtureEstimator, check_n_samples
@@ -250,10 +250,10 @@ class MCMCGaussianMixture(MixtureEstimator):
         own = self._component_prior(kept, units, options)
         data = standard_data(kept.X, None, units)
         with float_scope("float64"):
-            draws = self._sample(data, len(kept.X), units, own, options, resume)
+            draws, config = self._sample(data, len(kept.X), units, own, options, resume)
         draws = draws._replace(labels=draws.labels[:, :, np.argsort(order)])
         kept = Entered(np.asarray(rows, np.float64), None)
-        self._leave(draws, units, own, entered, kept, options, resume)
+        self._leave(draws, config, units, own, entered, kept, options, resume)
 
     def _check_options(self) -> WeightOptions:
         lookup(priors.CONJUGATE, self.covariance_type, "covariance_type")
@@ -309,13 +309,15 @@ class MCMCGaussianMixture(MixtureEstimator):
         own: priors.ComponentPrior,
         options: WeightOptions,
         resume: bool,
-    ) -> chains.Draws:
+    ) -> tuple[chains.Draws, gibbs.GibbsConfig]:
+        """The draws, and how chains that went on from them would sample."""
         family = self._family
         components = priors.change_units(priors.spread(own, family, 1), units, family, to_core=True)
         near = splitmerge.neighbours(data) if self._moving(options, n_rows) else None
         moves = None if near is None else splitmerge.Moves(near)
         prior = gibbs.GibbsPrior(options.prior, options.concentration, components, moves)
-        warm, config = self._configs(options, n_rows)
+        form = gibbs.safe_form(components, data, family)
+        warm, config = self._configs(options, n_rows, form)
         states = self._resumed(data, config) if resume else self._begun(data, n_rows, warm, options)
         sweeps = self.n_samples * self.thin if self.n_warmup is None else self.n_warmup
         most = options.known or self.max_components or chains.SLOTS[-1]
@@ -323,9 +325,9 @@ class MCMCGaussianMixture(MixtureEstimator):
             asked = (0, 1, sweeps) if warm != config else (self.n_samples, self.thin, sweeps)
             first = self._run(states, data, prior, warm, *asked, most)
             if warm == config or first.interrupted:
-                return first
+                return first, config
             states = first.state
-        return self._run(states, data, prior, config, self.n_samples, self.thin, 0, most)
+        return self._run(states, data, prior, config, self.n_samples, self.thin, 0, most), config
 
     def _run(self, *given: Any) -> chains.Draws:
         """`chains.run`, watched."""
@@ -337,12 +339,11 @@ class MCMCGaussianMixture(MixtureEstimator):
         return bool(self.moves) and n_rows > 1 and options.known != 1
 
     def _configs(
-        self, options: WeightOptions, n_rows: int
+        self, options: WeightOptions, n_rows: int, form: Form
     ) -> tuple[gibbs.GibbsConfig, gibbs.GibbsConfig]:
         """How the chains warm up, and how they go on."""
-        family = self._family
-        form, learned = exact_form(family.axis_aligned), options.learned is not None
-        plain = gibbs.GibbsConfig(family, form, options.kind.weights, learned)
+        learned = options.learned is not None
+        plain = gibbs.GibbsConfig(self._family, form, options.kind.weights, learned)
         if not self._moving(options, n_rows):
             return plain, plain
         kind = splitmerge.UNKNOWN if options.known is None else splitmerge.KNOWN
@@ -353,7 +354,8 @@ class MCMCGaussianMixture(MixtureEstimator):
         self, data: Data, n_rows: int, config: gibbs.GibbsConfig, options: WeightOptions
     ) -> gibbs.GibbsState:
         rng = check_random_state(self.random_state)
-        T = options.known or min(chains.SLOTS[0], self.max_components or chains.SLOTS[0])
+        T = options.known or chains.first_slots(data)
+        T = min(T, self.max_components or T)
         most = min(T, options.most or T)
         labels = first_labels(data, n_rows, options.known, most, self.n_chains, rng)
         keys = rng.randint(2**32, size=(self.n_chains, 2), dtype=np.uint32)
@@ -372,6 +374,7 @@ class MCMCGaussianMixture(MixtureEstimator):
     def _leave(
         self,
         draws: chains.Draws,
+        config: gibbs.GibbsConfig,
         units: Standardizer,
         own: priors.ComponentPrior,
         entered: Entered,
@@ -382,7 +385,7 @@ class MCMCGaussianMixture(MixtureEstimator):
         S = draws.labels.shape[1]
         if draws.interrupted and S < ENOUGH:
             raise KeyboardInterrupt(f"after {S} draws a chain: the last fit is kept, if any")
-        self._chains = draws.state, self._configs(options, len(kept.X))[1]
+        self._chains = draws.state, config
         found = in_order(draws, units, len(kept.X))
         self._draws = joined(self._draws if resume else None, found)
         self._kept, self._options = kept, options

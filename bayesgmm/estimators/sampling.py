@@ -1,12 +1,14 @@
 """The options of a posterior sample: checked, and as the sampler takes them."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from scipy import special
 
-from bayesgmm.core.arrays import float_scope
+from bayesgmm.core.arrays import Array, float_scope
 from bayesgmm.core.concentration import ConcentrationPrior
 from bayesgmm.core.partitions import (
     N_COMPONENTS_PRIORS,
@@ -225,8 +227,18 @@ def number_log_prior(prior: Any) -> np.ndarray:
 
 
 def _log_prior(prior: Any) -> np.ndarray:
+    named = isinstance(prior, tuple)
+    name, numbers = (
+        (prior[0], prior[1:]) if named else (None, np.pad(prior, (0, KMAX - len(prior))))
+    )
     with float_scope("float64"):
-        return np.asarray(n_components_prior(prior, KMAX))
+        return np.asarray(_log_number_prior(np.asarray(numbers, float), name))
+
+
+@partial(jax.jit, static_argnames=("name",))
+def _log_number_prior(numbers: Array, name: str | None) -> Array:
+    """Of the parameters of a named prior, or of probabilities: one program, whatever their values."""
+    return n_components_prior(numbers if name is None else (name, *numbers), KMAX)
 
 
 QUANTILES = 16
@@ -235,14 +247,28 @@ QUANTILES = 16
 
 def prior_of_clusters(options: WeightOptions, n: int, most: int) -> np.ndarray:
     """Prior probability of 1, 2, ..., `most` clusters among n points, [most]."""
-    kind, prior = options.kind, options.prior
-    found = []
+    kind, prior, room = options.kind, options.prior, 32
+    while room < most:
+        room *= 2
+    given = _values(options), prior.discount, prior.log_n_components
     with float_scope("float64"):
-        for alpha in _values(options):
-            log_p = np.asarray(prior.log_n_components)
-            own = kind.partitions(alpha, float(prior.discount), log_p, options.known)
-            found.append(np.asarray(prior_n_clusters(own, n, most)))
-    return np.mean(found, axis=0)
+        found = _mean_prior(*given, kind.partitions, options.known, n, room)
+    return np.asarray(found)[:most]
+
+
+@partial(jax.jit, static_argnames=("partitions", "known", "n", "most"))
+def _mean_prior(
+    alphas: Array,
+    discount: Array,
+    log_p: Array,
+    partitions: Callable,
+    known: int | None,
+    n: int,
+    most: int,
+) -> Array:
+    """`prior_n_clusters`, the mean over concentrations [J]."""
+    own = lambda alpha: prior_n_clusters(partitions(alpha, discount, log_p, known), n, most)  # noqa: E731
+    return jax.lax.map(own, alphas).mean(0)
 
 
 def _values(options: WeightOptions) -> np.ndarray:

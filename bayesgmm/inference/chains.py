@@ -194,6 +194,18 @@ PATIENCE = 100
 """Sweeps between two that need more slots, under which the chains stay in more."""
 
 
+FEWEST, CHEAP = 16, 8192
+"""Slots that a run begins with at the least, and points x slots under which more cost little."""
+
+
+def first_slots(data: Data) -> int:
+    """Slots to begin with where more may be needed: so many that few points seldom need more.
+
+    Another number of slots is another program to compile.
+    """
+    return next(T for T in SLOTS if T >= max(FEWEST, min(64, CHEAP // data.weight.size)))
+
+
 def _slots(states: GibbsState) -> int:
     return states.mixture.log_weights.shape[1]
 

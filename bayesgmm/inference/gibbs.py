@@ -40,7 +40,7 @@ from bayesgmm.core.conjugate import (
     update_components,
 )
 from bayesgmm.core.covariance import Covariance
-from bayesgmm.core.forms import Form, reference
+from bayesgmm.core.forms import Form, choose_form, exact_form, reference
 from bayesgmm.core.independent import (
     HierarchicalPrior,
     IndependentPrior,
@@ -78,6 +78,38 @@ class GibbsConfig:
     weights: str = "finite"
     learned: bool = False
     moves: tuple[int, ...] = ()
+
+
+LOSS = 1e12
+"""Largest `core.forms.kappa` at which the fast forms serve a sampler.
+
+They lose about so many times the rounding, in float64 a share of 1e-4 of a variance: as much as ten
+thousand draws could show, at the flattest cluster there can be.
+"""
+
+
+def safe_form(components: Any, data: Data, family: Covariance) -> Form:
+    """The fast form if no cluster can be too flat for it under a conjugate prior, else the exact.
+
+    The scale of the posterior is at least that of the prior, so that all points on one flat would
+    leave a variance of about scale / (dof + N); draws are seldom smaller by ten.
+
+    Parameters
+    ----------
+    components : NormalInverseWishart, or a prior that is not conjugate
+        Of one component; under the latter the form is the exact one.
+    data : Data
+    family : Covariance
+    """
+    exact = exact_form(family.axis_aligned)
+    if not isinstance(components, NormalInverseWishart):
+        return exact
+    scale, points = np.asarray(components.scale)[0], np.asarray(data.points)
+    values = scale if family.axis_aligned else np.linalg.eigvalsh(scale)
+    N, far = float(np.asarray(data.weight).sum()), np.square(points).sum(0).max()
+    variance = values.min() / (float(np.ravel(components.dof)[0]) + N)
+    worst = 10 * (len(points) + far) / variance if variance > 0 else np.inf
+    return choose_form(len(points), family.axis_aligned) if worst < LOSS else exact
 
 
 class GibbsPrior(NamedTuple):
@@ -201,7 +233,7 @@ def init(
 
 
 NUMBER, CONCENTRATION, GAMMAS, NOISE, SHARED, LABELS, MOVES, TOP = range(8)
-"""Numbers of the keys of one sweep."""
+"""Numbers of the keys of one sweep, all made at once."""
 
 
 def step(state: GibbsState, data: Data, prior: GibbsPrior, config: GibbsConfig) -> GibbsState:
@@ -218,17 +250,18 @@ def step(state: GibbsState, data: Data, prior: GibbsPrior, config: GibbsConfig) 
     -------
     GibbsState
     """
-    key = random.fold(state.key, state.sweep)
+    keys = random.fold(random.fold(state.key, state.sweep), jnp.arange(TOP + 1))
     weighting, about = WEIGHTINGS[config.weights], reference(state.mixture, config.form)
-    wanting = False
     if config.moves:
-        state, wanting = _moved(random.fold(key, MOVES), state, data, prior, config)
+        state, wanting, joined = _moved(keys[MOVES], state, data, prior, config)
         about = jnp.zeros_like(about)
     counts = jnp.round(state.found.counts)
-    K, alpha = _number_and_concentration(key, state, counts, prior, config)
+    if not config.moves:
+        wanting, joined = False, weighting.joined_of(counts, state.alpha, prior.weights)
+    K, alpha = _number_and_concentration(keys, state, counts, joined, prior, config)
     found = state.found._replace(counts=counts)
-    mixture, scale = _parameters(key, state._replace(found=found), about, K, alpha, prior, config)
-    uniform = random.uniform(random.fold(key, LABELS), data.weight.shape, data.weight.dtype)
+    mixture, scale = _parameters(keys, state._replace(found=found), about, K, alpha, prior, config)
+    uniform = random.uniform(keys[LABELS], data.weight.shape, data.weight.dtype)
     labels, found = allocate(uniform, data, mixture, config.form)
     crowded = wanting | weighting.crowded(counts, K, prior.weights, found.counts)
     return GibbsState(
@@ -248,8 +281,9 @@ def step(state: GibbsState, data: Data, prior: GibbsPrior, config: GibbsConfig) 
 
 def _moved(
     key: Array, state: GibbsState, data: Data, prior: GibbsPrior, config: GibbsConfig
-) -> tuple[GibbsState, Array]:
-    """The state after the moves, its moments about the origin, and whether a slot was wanting."""
+) -> tuple[GibbsState, Array, Array]:
+    """The state after the moves, its moments about the origin; whether a slot was wanting; what
+    the clusters add to the log probability of their partition."""
     if not isinstance(prior.components, NormalInverseWishart):
         raise ValueError(
             "moves must be () under a prior that is not conjugate, got "
@@ -257,7 +291,7 @@ def _moved(
             "marginal likelihood in closed form."
         )
     found = state.found._replace(counts=jnp.round(state.found.counts))
-    labels, found, accepted, wanting = paths(
+    labels, found, accepted, wanting, joined = paths(
         key,
         state.labels,
         found,
@@ -273,28 +307,34 @@ def _moved(
         config.family,
     )
     state = state._replace(labels=labels, found=found, accepted=state.accepted + accepted)
-    return state, wanting & (config.weights != "finite")
+    return state, wanting & (config.weights != "finite"), joined
 
 
 def _number_and_concentration(
-    key: Array, state: GibbsState, counts: Array, prior: GibbsPrior, config: GibbsConfig
+    keys: Array,
+    state: GibbsState,
+    counts: Array,
+    joined: Array,
+    prior: GibbsPrior,
+    config: GibbsConfig,
 ) -> tuple[Array, Array]:
     weighting, dtype = WEIGHTINGS[config.weights], counts.dtype
-    uniform = random.uniform(random.fold(key, NUMBER), (), dtype)
-    K = weighting.number(uniform, counts, state.alpha, prior.weights)
+    uniform = random.uniform(keys[NUMBER], (), dtype)
+    t, N = (counts > 0).sum(), counts.sum()
+    K = weighting.number(uniform, t, N, joined, state.alpha, prior.weights)
     if not config.learned:
         return K, state.alpha
 
     def log_density(alpha: Array) -> Array:
-        given = jax.vmap(lambda a: weighting.partition_given(counts, K, a, prior.weights))
-        return prior.concentration.log_density(alpha) + given(alpha)
+        given = weighting.partition_given(counts, K, alpha, prior.weights)
+        return prior.concentration.log_density(alpha) + given
 
-    uniforms = random.uniform(random.fold(key, CONCENTRATION), (3,), dtype)
+    uniforms = random.uniform(keys[CONCENTRATION], (3,), dtype)
     return K, redraw(uniforms, state.alpha, log_density)
 
 
 def _parameters(
-    key: Array,
+    keys: Array,
     state: GibbsState,
     about: Array,
     K: Array,
@@ -307,10 +347,10 @@ def _parameters(
     blocks = BLOCKS[type(prior.components)]
     of_weights = weighting.shapes(counts, K, alpha, prior.weights)
     of_scales = blocks.shapes(prior.components, state, about, family)
-    gammas = random.log_gammas(random.fold(key, GAMMAS), *of_weights, *of_scales)
+    gammas = random.log_gammas(keys[GAMMAS], *of_weights, *of_scales)
     split = len(of_weights)
     log_weights = weighting.log_weights(gammas[:split], counts, alpha, prior.weights)
-    means, scales, scale = blocks.draw(key, gammas[split:], prior.components, state, about, family)
+    means, scales, scale = blocks.draw(keys, gammas[split:], prior.components, state, about, family)
     return Mixture(log_weights, means, scales), scale
 
 
@@ -321,8 +361,8 @@ def posterior_of(
     return update_components(alike(components, len(found.counts), family), found, about, family)
 
 
-def _noise(key: Array, like: Array) -> Array:
-    return random.normal(random.fold(key, NOISE), like.shape, like.dtype)
+def _noise(keys: Array, like: Array) -> Array:
+    return random.normal(keys[NOISE], like.shape, like.dtype)
 
 
 def _above(key: Array, scale: Array, family: Covariance) -> Array:
@@ -344,7 +384,7 @@ class Blocks(NamedTuple):
     ----------
     shapes : (prior, state, about, family) -> list of arrays
         Of the gamma variates.
-    draw : (key, log_gammas, prior, state, about, family) -> means, scales, C0
+    draw : (keys, log_gammas, prior, state, about, family) -> means, scales, C0
     """
 
     shapes: Callable
@@ -356,11 +396,11 @@ def _shapes_conjugate(prior: Any, state: GibbsState, about: Array, family: Covar
 
 
 def _draw_conjugate(
-    key: Array, gammas: list, prior: Any, state: GibbsState, about: Array, family: Covariance
+    keys: Array, gammas: list, prior: Any, state: GibbsState, about: Array, family: Covariance
 ) -> tuple[Array, Array, Array]:
     posterior = posterior_of(prior, state.found, about, family)
-    above = _above(random.fold(key, SHARED), posterior.scale, family)
-    variates = Variates(gammas[0], above, _noise(key, posterior.mean))
+    above = _above(keys[SHARED], posterior.scale, family)
+    variates = Variates(gammas[0], above, _noise(keys, posterior.mean))
     return *from_variates(posterior, variates, family), state.scale
 
 
@@ -370,18 +410,18 @@ def _shapes_independent(prior: Any, state: GibbsState, about: Array, family: Cov
 
 
 def _draw_independent(
-    key: Array, gammas: list, prior: Any, state: GibbsState, about: Array, family: Covariance
+    keys: Array, gammas: list, prior: Any, state: GibbsState, about: Array, family: Covariance
 ) -> tuple[Array, Array, Array]:
-    scales = _scales_given_means(key, gammas[0], prior, state, about, family)
-    noise = _noise(key, state.mixture.means)
+    scales = _scales_given_means(keys, gammas[0], prior, state, about, family)
+    noise = _noise(keys, state.mixture.means)
     return means_given(prior, state.found, about, scales, noise), scales, state.scale
 
 
 def _scales_given_means(
-    key: Array, gamma: Array, prior: Any, state: GibbsState, about: Array, family: Covariance
+    keys: Array, gamma: Array, prior: Any, state: GibbsState, about: Array, family: Covariance
 ) -> Array:
     given = given_means(prior, state.found, about, state.mixture.means, family)
-    above = _above(random.fold(key, SHARED), given.scale, family)
+    above = _above(keys[SHARED], given.scale, family)
     return from_variates(given, Variates(gamma, above, jnp.zeros_like(given.mean)), family)[1]
 
 
@@ -391,17 +431,17 @@ def _shapes_hierarchical(prior: Any, state: GibbsState, about: Array, family: Co
 
 
 def _draw_hierarchical(
-    key: Array, gammas: list, prior: Any, state: GibbsState, about: Array, family: Covariance
+    keys: Array, gammas: list, prior: Any, state: GibbsState, about: Array, family: Covariance
 ) -> tuple[Array, Array, Array]:
     """Covariances of the clusters, C0 given these, what has no points given C0; then the means."""
     occupied = state.found.counts > 0
-    scales = _scales_given_means(key, gammas[1], prior.given(state.scale), state, about, family)
-    above = _above(random.fold(key, TOP), prior.rate, family)
+    scales = _scales_given_means(keys, gammas[1], prior.given(state.scale), state, about, family)
+    above = _above(keys[TOP], prior.rate, family)
     scale = draw_scale(prior, scales, occupied, gammas[0], above, family)
     if not family.pooled:
-        free = _scales_given_means(key, gammas[1], prior.given(scale), state, about, family)
+        free = _scales_given_means(keys, gammas[1], prior.given(scale), state, about, family)
         scales = jnp.where(occupied.reshape(-1, *(1,) * (scales.ndim - 1)), scales, free)
-    noise = _noise(key, state.mixture.means)
+    noise = _noise(keys, state.mixture.means)
     means = means_given(prior.given(scale), state.found, about, scales, noise)
     return means, scales, scale
 

@@ -47,6 +47,7 @@ from bayesgmm.core.conjugate import (
 )
 from bayesgmm.core.covariance import FAMILIES, Covariance
 from bayesgmm.core.forms import Form, frame_of, reference
+from bayesgmm.core.logs import positive
 from bayesgmm.core.mixture import LOG_2PI, Mixture
 from bayesgmm.core.slots import SlotPrior, Weighting
 from bayesgmm.core.sweep import Moments
@@ -209,8 +210,22 @@ class Partition(NamedTuple):
         return jnp.round(self.sums[:, 0])
 
 
-def _anchors(key: Array, partition: Partition, scene: Scene) -> tuple[Array, Array]:
-    u = random.uniform(key, (6,), scene.points.dtype)
+class Numbers(NamedTuple):
+    """Uniform numbers of one operation, all from one call."""
+
+    anchors: Array  # [6]
+    sizes: Array  # [2]
+    height: Array  # [], of a path that ends here
+    sides: Array  # [N]
+
+    @classmethod
+    def of(cls, key: Array, like: Array) -> "Numbers":
+        """Of points like these [N]; those of more points begin with them."""
+        u = random.uniform(key, (9 + len(like),), like.dtype)
+        return cls(u[:6], u[6:8], u[8], u[9:])
+
+
+def _anchors(u: Array, partition: Partition, scene: Scene) -> tuple[Array, Array]:
     n, occupied = scene.n, partition.counts > 0
     slot = _nth(occupied, jnp.floor(u[1] * occupied.sum()))
     members = (partition.labels == slot) & (scene.weight > 0)
@@ -229,7 +244,7 @@ def _nth(mask: Array, number: Array) -> Array:
 
 
 def _launch(
-    key: Array, i: Array, j: Array, inside: Array, total: Array, scene: Scene
+    u: Array, i: Array, j: Array, inside: Array, total: Array, scene: Scene
 ) -> tuple[Array, Array]:
     """Logits [N] that points of S are on the side of i, and which of S are no anchors."""
     place = jnp.arange(len(inside))
@@ -237,7 +252,7 @@ def _launch(
     free = inside & ~is_i & ~is_j
     frame = frame_of(scene.form)
     scales = scene.clusters.fitted(scene.moments(total[None]))[1]
-    size = jnp.exp(scene.moves.narrowest * random.uniform(key, (2,), total.dtype))
+    size = jnp.exp(scene.moves.narrowest * u)
     at = jnp.stack([scene.points[:, i], scene.points[:, j]])
     sizes = size.reshape(2, *(1,) * (scales.ndim - 1))
 
@@ -255,27 +270,37 @@ def _launch(
     return jax.lax.fori_loop(0, scene.moves.steps, improve, start), free
 
 
-def _operation(key: Array, partition: Partition, scene: Scene) -> tuple[Partition, Array, Array]:
-    """Split or merge: the new partition, the log ratio, and whether a slot was wanting."""
+class Change(NamedTuple):
+    """What an operation makes of a partition."""
+
+    partition: Partition
+    log_ratio: Array
+    wanting: Array  # whether a split found no free slot
+    sizes: Array  # [3] points on the side of i, of j, and together
+    split: Array  # whether it splits
+
+
+def _operation(u: Numbers, partition: Partition, scene: Scene) -> Change:
+    """Split or merge."""
     labels, sums = partition
     counts, slots = partition.counts, jnp.arange(len(sums))
-    i, j = _anchors(random.fold(key, 0), partition, scene)
+    i, j = _anchors(u.anchors, partition, scene)
     a, b = labels[i], labels[j]
     same = a == b
     inside = ((labels == a) | (labels == b)) & (scene.weight > 0)
     total = jnp.where(same, sums[a], sums[a] + sums[b])
-    logit, free = _launch(random.fold(key, 1), i, j, inside, total, scene)
-    u = random.uniform(random.fold(key, 2), labels.shape, total.dtype)
-    drawn = jnp.where(jnp.arange(len(labels)) == i, True, u < jax.nn.sigmoid(logit))
+    logit, free = _launch(u.sizes, i, j, inside, total, scene)
+    drawn = jnp.where(jnp.arange(len(labels)) == i, True, u.sides < jax.nn.sigmoid(logit))
     drawn = drawn & (jnp.arange(len(labels)) != j)
     first = inside & jnp.where(same, drawn, labels == a)  # the side of i
     log_q = -jnp.where(free, jax.nn.softplus(jnp.where(first, -logit, logit)), 0).sum()
     part = scene.features @ first.astype(total.dtype)
     evidence = scene.clusters.log_marginal(scene.moments(jnp.stack([part, total - part, total])))
+    sizes = jnp.round(jnp.stack([part[0], total[0] - part[0], total[0]]))
     t = (counts > 0).sum() - ~same  # clusters of the merged state
     rho = scene.moves.by_cluster
-    before = (1 - rho) / scene.n + rho / (t * jnp.round(total[0]))
-    after = (1 - rho) / scene.n + rho / ((t + 1) * jnp.round(part[0]))
+    before = (1 - rho) / scene.n + rho / (t * sizes[2])
+    after = (1 - rho) / scene.n + rho / ((t + 1) * sizes[0])
     ratio = evidence[0] + evidence[1] - evidence[2] - log_q + jnp.log(after) - jnp.log(before)
     spare = jnp.argmin(counts)  # a free slot, if there is one
     to = jnp.where(same, spare, b)  # the slot of the side of j when apart
@@ -285,7 +310,7 @@ def _operation(key: Array, partition: Partition, scene: Scene) -> tuple[Partitio
     kept = jnp.where(here, jnp.where(same, part, total), sums)
     sums = jnp.where(there, jnp.where(same, total - part, 0), kept)
     ratio = jnp.where((i == j) | (j >= scene.n), -jnp.inf, jnp.where(same, ratio, -ratio))
-    return Partition(labels, sums), ratio, same & (counts[spare] > 0)
+    return Change(Partition(labels, sums), ratio, same & (counts[spare] > 0), sizes, same)
 
 
 # --- paths ----------------------------------------------------------------------------------------
@@ -295,8 +320,10 @@ class Walk(NamedTuple):
     """Where a path stands, and where it began."""
 
     start: Partition
-    prior: Array  # its log probability
+    joined: Array  # [J], see `Weighting`; of the start
+    prior: Array  # log probability of the start
     now: Partition
+    joined_now: Array
     log_ratio: Array
     possible: Array
     wanting: Array
@@ -321,7 +348,7 @@ def paths(
     ends: tuple[int, ...],
     form: Form,
     family: Covariance,
-) -> tuple[Array, Moments, Array, Array]:
+) -> tuple[Array, Moments, Array, Array, Array]:
     """Operations on one chain's partition, accepted or not where `ends` is 1.
 
     Parameters
@@ -353,6 +380,8 @@ def paths(
         Paths accepted, by kind: RISEN, FALLEN, LEVEL.
     wanting : [] of bool
         Whether a split found no free slot, and its path was rejected for that alone.
+    joined : [J]
+        `Weighting.joined_of` of the partition.
     """
     natural = Form("natural", family.axis_aligned)
     clusters = _sharing(components, mixture.scales) if family.pooled else _own(components, family)
@@ -360,38 +389,46 @@ def paths(
     sums = _sums_about_origin(found, reference(mixture, form), natural)
     scene = Scene(data.points, features, data.weight, data.weight.sum(), moves, clusters, natural)
 
-    def operate(walk: Walk, this: tuple[Array, Array]) -> tuple[Walk, None]:
-        number, end = this
-        own = random.fold(key, number)
-        new, log_ratio, wanting = _operation(random.fold(own, 0), walk.now, scene)
-        log_ratio = walk.log_ratio + log_ratio
-        possible = walk.possible & ~wanting
-        prior = weighting.log_eppf(new.counts, alpha, weights)
-        height = jnp.log(random.uniform(random.fold(own, 1), (), sums.dtype))
-        accept = possible & (height < log_ratio + prior - walk.prior)  # never where it is NaN
+    def operate(walk: Walk, this: tuple[Numbers, Array]) -> tuple[Walk, None]:
+        u, end = this
+        change = _operation(u, walk.now, scene)
+        new, log_ratio = change.partition, walk.log_ratio + change.log_ratio
+        possible = walk.possible & ~change.wanting
+        apart = weighting.joined(positive(change.sizes), alpha, weights)
+        apart = apart[0] + apart[1] - apart[2]
+        joined = walk.joined_now + jnp.where(change.split, apart, -apart)
+        t = (new.counts > 0).sum()
+        prior = weighting.log_probability(t, scene.n, joined, alpha, weights)
+        accept = possible & (jnp.log(u.height) < log_ratio + prior - walk.prior)  # never if NaN
         take = (end == 0) | accept
-        now = jax.tree.map(lambda x, y: jnp.where(take, x, y), new, walk.start)
-        change = (now.counts > 0).sum() - (walk.start.counts > 0).sum()
-        kind = jnp.where(change > 0, RISEN, jnp.where(change < 0, FALLEN, LEVEL))
+        proposed, begun = (new, joined), (walk.start, walk.joined)
+        now = jax.tree.map(lambda x, y: jnp.where(take, x, y), proposed, begun)
+        more = (now[0].counts > 0).sum() - (walk.start.counts > 0).sum()
+        kind = jnp.where(more > 0, RISEN, jnp.where(more < 0, FALLEN, LEVEL))
         counted = (jnp.arange(3) == kind) & (end == 1) & accept
-        start = jax.tree.map(lambda x, y: jnp.where(end == 1, x, y), now, walk.start)
+        start = jax.tree.map(lambda x, y: jnp.where(end == 1, x, y), now, begun)
         return Walk(
-            start,
+            *start,
             jnp.where((end == 1) & accept, prior, walk.prior),
-            now,
+            *now,
             jnp.where(end == 1, 0, log_ratio),
             (end == 1) | possible,
-            walk.wanting | wanting,
+            walk.wanting | change.wanting,
             walk.accepted + counted,
         ), None
 
     begin = Partition(labels, sums)
     zero, yes = jnp.zeros((), sums.dtype), jnp.array(True)
-    prior = weighting.log_eppf(begin.counts, alpha, weights)
-    walk = Walk(begin, prior, begin, zero, yes, ~yes, jnp.zeros(3, jnp.int32))
-    steps = jnp.arange(len(ends)), jnp.asarray(ends)
-    walk, _ = jax.lax.scan(operate, walk, steps)
-    return walk.now.labels, scene.moments(walk.now.sums), walk.accepted, walk.wanting
+    joined = weighting.joined_of(begin.counts, alpha, weights)
+    t = (begin.counts > 0).sum()
+    prior = weighting.log_probability(t, scene.n, joined, alpha, weights)
+    start = begin, joined
+    walk = Walk(*start, prior, *start, zero, yes, ~yes, jnp.zeros(3, jnp.int32))
+    keys = random.fold(key, jnp.arange(len(ends)))
+    numbers = jax.vmap(lambda own: Numbers.of(own, data.weight))(keys)
+    walk, _ = jax.lax.scan(operate, walk, (numbers, jnp.asarray(ends)))
+    found = scene.moments(walk.now.sums)
+    return walk.now.labels, found, walk.accepted, walk.wanting, walk.joined_now
 
 
 def _nothing(form: Form, data: Data) -> Array:

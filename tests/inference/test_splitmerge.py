@@ -76,7 +76,7 @@ def test_moments_are_carried_along(name):
     state = chains.run(begun(data, 1.0, config, 16, n_chains=1), data, prior, config, 3).state
     state = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), state)
     moves = splitmerge.Moves(jnp.asarray(splitmerge.neighbours(data, 3)))
-    labels, found, accepted, wanting = jax.jit(
+    labels, found, accepted, wanting, joined = jax.jit(
         lambda: splitmerge.paths(
             state.key,
             state.labels,
@@ -98,6 +98,8 @@ def test_moments_are_carried_along(name):
     second = np.diagonal(second, axis1=1, axis2=2) if name == "diag" else second
     assert_close(found[:3], (member.sum(1), member @ FEW, second), atol=1e-9)
     assert accepted.sum() > 0 and not wanting
+    whole = WEIGHTINGS["process"].joined_of(jnp.asarray(found.counts), state.alpha, prior.weights)
+    assert_close(joined, whole, rtol=1e-9)
 
 
 def test_a_split_without_a_free_slot_is_counted():
