@@ -237,7 +237,7 @@ def _log_prior(prior: Any) -> np.ndarray:
 
 @partial(jax.jit, static_argnames=("name",))
 def _log_number_prior(numbers: Array, name: str | None) -> Array:
-    """Of the parameters of a named prior, or of probabilities: one program, whatever their values."""
+    """Of the parameters of a named prior, or of probabilities: a program for all their values."""
     return n_components_prior(numbers if name is None else (name, *numbers), KMAX)
 
 

@@ -24,7 +24,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -282,8 +281,10 @@ def step(state: GibbsState, data: Data, prior: GibbsPrior, config: GibbsConfig) 
 def _moved(
     key: Array, state: GibbsState, data: Data, prior: GibbsPrior, config: GibbsConfig
 ) -> tuple[GibbsState, Array, Array]:
-    """The state after the moves, its moments about the origin; whether a slot was wanting; what
-    the clusters add to the log probability of their partition."""
+    """The state after the moves, its moments about the origin.
+
+    And whether a slot was wanting, and `Weighting.joined_of` of its partition.
+    """
     if not isinstance(prior.components, NormalInverseWishart):
         raise ValueError(
             "moves must be () under a prior that is not conjugate, got "
