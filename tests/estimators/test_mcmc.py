@@ -66,6 +66,7 @@ def test_the_exact_posterior_in_the_users_units(prior, options):
     size, shift = 1000.0, 5e4
     model = sampled(
         (shift + size * x)[:, None],
+        component_prior="conjugate",
         mean_prior=[shift + size * given["m0"]],
         mean_precision_prior=given["k0"],
         degrees_of_freedom_prior=2 * given["a0"],
@@ -92,9 +93,8 @@ def test_one_component_is_the_conjugate_posterior(covariance_type, X):
         "degrees_of_freedom_prior": 4.0,
     }
     exact = BayesianGaussianMixture(1, moves=False, prune=False, reg_covar=0.0, **given).fit(X)
-    model = sampled(
-        X, 1, n_chains=4, n_samples=1000, covariance_prior=exact.covariance_prior_, **given
-    )
+    given |= {"component_prior": "conjugate", "covariance_prior": exact.covariance_prior_}
+    model = sampled(X, 1, n_chains=4, n_samples=1000, **given)
     assert model.converged_ and model.weights_.tolist() == [1.0]
     points = X.iloc[:8]
     np.testing.assert_allclose(model.score_samples(points), exact.score_samples(points), atol=0.03)
@@ -449,10 +449,16 @@ REFUSED = [
     ({"moves": "some"}, "moves must be True or False"),
     ({"warm_start": 1}, "warm_start must be True or False"),
     ({"progress_bar": "no"}, "progress_bar must be True or False"),
-    ({"mean_prior": [1.0]}, "mean_prior"),
-    ({"mean_precision_prior": 0.0}, "mean_precision_prior must be a finite number above 0"),
-    ({"degrees_of_freedom_prior": 0.5}, "degrees_of_freedom_prior"),
-    ({"covariance_prior": [[1.0, 2.0], [2.0, 1.0]]}, "positive-definite"),
+    ({"mean_prior": [1.0], "component_prior": "conjugate"}, "mean_prior"),
+    (
+        {"mean_precision_prior": 0.0, "component_prior": "conjugate"},
+        "mean_precision_prior must be a finite number above 0",
+    ),
+    ({"degrees_of_freedom_prior": 0.5, "component_prior": "conjugate"}, "degrees_of_freedom_prior"),
+    (
+        {"covariance_prior": [[1.0, 2.0], [2.0, 1.0]], "component_prior": "conjugate"},
+        "positive-definite",
+    ),
     ({"component_prior": "hierarchicl"}, "Did you mean 'hierarchical'"),
     ({"component_prior": 3}, "component_prior must be one of 'conjugate'"),
     (
