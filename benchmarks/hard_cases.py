@@ -59,10 +59,14 @@ CASES = {
 }
 
 
+USUAL = {"n_warmup": 2000, "component_prior": "conjugate"}
+"""Options of all cases, unless they have their own."""
+
+
 def fitted(case: Case, seed: int, **others: Any) -> tuple[MCMCGaussianMixture, bool, float]:
     """The fit, whether it warned, and its seconds."""
     model = MCMCGaussianMixture(
-        **{"n_warmup": 2000, **case.options, **others}, random_state=seed, progress_bar=False
+        **{**USUAL, **case.options, **others}, random_state=seed, progress_bar=False
     )
     begin = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:

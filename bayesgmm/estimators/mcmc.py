@@ -615,12 +615,15 @@ class MCMCGaussianMixture(MixtureEstimator):
 
     def _average(self, X: np.ndarray, read: Any, mixtures: Mixture) -> np.ndarray:
         """What `read` makes of float64 points and the draws."""
-        stack, aligned = self._stack(mixtures), self._family.axis_aligned
+        stack = predictive.with_room(self._stack(mixtures))
+        aligned = self._family.axis_aligned
         points = np.asarray(X, np.float64)
         return in_blocks(points, lambda data: read(data, stack, aligned), lambda found: found)[0]
 
     def _probabilities(self, X: np.ndarray) -> np.ndarray:
-        return self._average(X, predictive.assignment, self._clusters)
+        mixtures, shares = predictive.with_shares(self._clusters, self.n_draws_)
+        read = lambda *given: predictive.assignment(*given, shares)  # noqa: E731
+        return self._average(X, read, mixtures)[:, : self.n_components_]
 
     def _pointwise(self) -> np.ndarray:
         read = lambda *given: predictive.pointwise(*given).T  # noqa: E731

@@ -452,7 +452,8 @@ def _draw_hierarchical(
 
 
 def _settle_independent(key: Array, prior: Any, state: GibbsState) -> Array:
-    noise = _noise(key, state.mixture.means)
+    like = state.mixture.means
+    noise = random.normal(key, like.shape, like.dtype)
     about = jnp.zeros_like(noise)
     return means_given(prior, state.found, about, state.mixture.scales, noise)
 

@@ -12,6 +12,31 @@ from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.sweep import density_of, joint_of
 from bayesgmm.inference.devices import WIDE
 
+# --- draws in few shapes, so that two samples share a program -------------------------------------
+
+
+FEWEST = 8
+"""Places of a draw at the least."""
+
+
+def with_room(mixtures: Mixture) -> Mixture:
+    """The same draws [S, T, ...] with absent components up to a power of two."""
+    log_weights, means, scales = mixtures
+    T = means.shape[1]
+    more = max(FEWEST, 1 << (T - 1).bit_length()) - T
+    wide = lambda leaf: np.concatenate([leaf, np.repeat(leaf[:, :1], more, axis=1)], 1)  # noqa: E731
+    log_weights = np.pad(log_weights, ((0, 0), (0, more)), constant_values=-np.inf)
+    return Mixture(log_weights, wide(means), wide(scales))
+
+
+def with_shares(mixtures: Mixture, total: int) -> tuple[Mixture, np.ndarray]:
+    """The same draws, filled up to `total` with such of no share, and the shares [total] of all."""
+    S = len(mixtures.log_weights)
+    more = np.zeros(total - S, int)
+    wide = lambda leaf: np.concatenate([leaf, leaf[more]])  # noqa: E731
+    return Mixture(*map(wide, mixtures)), np.append(np.full(S, 1 / S), more)
+
+
 # --- one block of points --------------------------------------------------------------------------
 
 
@@ -36,16 +61,17 @@ def log_predictive(data: Data, mixtures: Mixture, axis_aligned: bool) -> Array:
 
 
 @partial(jax.jit, static_argnames=("axis_aligned",), compiler_options=WIDE)
-def assignment(data: Data, mixtures: Mixture, axis_aligned: bool) -> Array:
-    """Mean over the draws of the probabilities of the components of each point, [N, K]."""
+def assignment(data: Data, mixtures: Mixture, axis_aligned: bool, shares: Array) -> Array:
+    """Mean over the draws, with shares [S], of the probabilities of components, [N, K]."""
     form = exact_form(axis_aligned)
 
-    def add(total: Array, mixture: Mixture) -> tuple[Array, None]:
-        return total + jax.nn.softmax(joint_of(data, mixture, form), axis=0), None
+    def add(total: Array, one: tuple[Mixture, Array]) -> tuple[Array, None]:
+        mixture, share = one
+        return total + share * jax.nn.softmax(joint_of(data, mixture, form), axis=0), None
 
     K, dtype = mixtures.log_weights.shape[1], data.weight.dtype
     nothing = jnp.zeros((K, len(data.weight)), dtype)
-    return (jax.lax.scan(add, nothing, mixtures)[0] / len(mixtures.log_weights)).T
+    return jax.lax.scan(add, nothing, (mixtures, shares))[0].T
 
 
 @partial(jax.jit, static_argnames=("axis_aligned",), compiler_options=WIDE)
