@@ -1,8 +1,10 @@
 r"""Priors of components as NumPyro distributions of triangular factors, without a factorization.
 
-A covariance is held by W, lower triangular with W Sigma W' = I: the log likelihood is concave in
-W, no matrix is factorised on the way to the density, and what stands below the diagonal of W is
-free. With P = Sigma^-1 = W'W the change of variables is |dP / dW| = 2^D prod_j w_jj^j, and for a
+A covariance is held by W, lower triangular with W Sigma W' = I, so that no matrix is factorised on
+the way to the density. Without its constraints W is diag(exp(a)) (I - B), B strictly lower
+triangular: row j has the coefficients of the regression of feature j on those before it, and
+exp(-a_j) is the standard deviation that they leave, which hardly depend on each other given points
+however collinear these are (Pourahmadi 1999, *Biometrika* 86, 677-690). With P = Sigma^-1 = W'W the change of variables is |dP / dW| = 2^D prod_j w_jj^j, and for a
 lower Cholesky factor A of X = AA' it is 2^D prod_j a_jj^(D - j + 1) (Muirhead 1982, *Aspects of
 Multivariate Statistical Theory*, theorem 2.1.9; for W with its rows and columns in reverse order).
 """
@@ -14,13 +16,48 @@ import jax.random as jr
 import numpy as np
 from jax.scipy.special import gammaln, multigammaln
 from numpyro.distributions import Distribution, constraints
-from numpyro.distributions.util import validate_sample
+from numpyro.distributions.transforms import LowerCholeskyTransform, biject_to
+from numpyro.distributions.util import matrix_to_tril_vec, validate_sample, vec_to_tril_matrix
 
 from bayesgmm.core.arrays import Array, Key, cholesky, diagonal, inverse_lower
 from bayesgmm.core.concentration import ConcentrationPrior
 from bayesgmm.core.mixture import LOG_2PI
 
 LOG_2 = float(np.log(2.0))
+
+
+class _Whitening(type(constraints.lower_cholesky)):
+    """Lower triangular matrices of positive diagonal, without constraints as regressions."""
+
+
+whitening = _Whitening()
+
+
+class RegressionTransform(LowerCholeskyTransform):
+    """From B below its diagonal, row by row, and a [D], to diag(exp(a)) (I + B)."""
+
+    codomain = whitening
+
+    def __call__(self, x: Array) -> Array:
+        """[..., D (D + 1) / 2] to [..., D, D]."""
+        D = self.forward_shape(x.shape)[-1]
+        below = vec_to_tril_matrix(x[..., :-D], diagonal=-1)
+        return jnp.exp(x[..., -D:, None]) * (below + jnp.eye(D, dtype=x.dtype))
+
+    def _inverse(self, y: Array) -> Array:
+        scale = diagonal(y)
+        below = matrix_to_tril_vec(y / scale[..., None], diagonal=-1)
+        return jnp.concatenate([below, jnp.log(scale)], axis=-1)
+
+    def log_abs_det_jacobian(self, x: Array, y: Array, intermediates: Any = None) -> Array:
+        """Row j scales j entries beside its own."""
+        D = y.shape[-1]
+        return (jnp.arange(1, D + 1) * x[..., -D:]).sum(-1)
+
+
+@biject_to.register(whitening)
+def _to_whitening(constraint: Any) -> RegressionTransform:
+    return RegressionTransform()
 
 
 class InverseWishartFactor(Distribution):
@@ -38,7 +75,7 @@ class InverseWishartFactor(Distribution):
     """
 
     arg_constraints = {"dof": constraints.positive, "scale_tril": constraints.lower_cholesky}
-    support = constraints.lower_cholesky
+    support = whitening
 
     def __init__(self, dof: Any, scale_tril: Any, *, validate_args: bool | None = None):
         self.dof, self.scale_tril = jnp.asarray(dof), jnp.asarray(scale_tril)
