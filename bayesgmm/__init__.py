@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bayesgmm import core, datasets, plots
+    from bayesgmm.estimators.component_priors import HierarchicalPrior, IndependentPrior
     from bayesgmm.estimators.conjugate import ConjugatePrior
     from bayesgmm.estimators.em import GaussianMixture
     from bayesgmm.estimators.mcmc import MCMCGaussianMixture
@@ -15,6 +16,8 @@ __all__ = [
     "BayesianGaussianMixture",
     "ConjugatePrior",
     "GaussianMixture",
+    "HierarchicalPrior",
+    "IndependentPrior",
     "MCMCGaussianMixture",
     "core",
     "datasets",
@@ -27,6 +30,8 @@ _HOMES = {
     "BayesianGaussianMixture": "bayesgmm.estimators.variational",
     "ConjugatePrior": "bayesgmm.estimators.conjugate",
     "GaussianMixture": "bayesgmm.estimators.em",
+    "HierarchicalPrior": "bayesgmm.estimators.component_priors",
+    "IndependentPrior": "bayesgmm.estimators.component_priors",
     "MCMCGaussianMixture": "bayesgmm.estimators.mcmc",
 }
 
