@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from bayesgmm.estimators.conjugate import ConjugatePrior
     from bayesgmm.estimators.em import GaussianMixture
     from bayesgmm.estimators.mcmc import MCMCGaussianMixture
+    from bayesgmm.estimators.nuts import numpyro_model
     from bayesgmm.estimators.variational import BayesianGaussianMixture
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "MCMCGaussianMixture",
     "core",
     "datasets",
+    "numpyro_model",
     "plots",
 ]
 
@@ -33,6 +35,7 @@ _HOMES = {
     "HierarchicalPrior": "bayesgmm.estimators.component_priors",
     "IndependentPrior": "bayesgmm.estimators.component_priors",
     "MCMCGaussianMixture": "bayesgmm.estimators.mcmc",
+    "numpyro_model": "bayesgmm.estimators.nuts",
 }
 
 

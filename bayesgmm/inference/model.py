@@ -390,8 +390,8 @@ def lkj_prior(
     dict
         Distributions of one component, as `GIVEN` names them.
     """
-    mean, spread = jnp.asarray(mean), jnp.asarray(spread)
-    size = jnp.sqrt(jnp.mean(jnp.square(spread))) if family.isotropic else spread
+    mean, spread = np.asarray(mean), np.asarray(spread)
+    size = np.sqrt(np.mean(np.square(spread))) if family.isotropic else spread
     found = {"means": dist.Normal(mean, spread), "scales": DEVIATIONS[scales](size)}
     if not family.axis_aligned and len(mean) > 1:
         found["correlations"] = dist.LKJCholesky(len(mean), concentration)
@@ -400,7 +400,7 @@ def lkj_prior(
 
 DEVIATIONS: dict[str, Callable] = {
     HALF_NORMAL: dist.HalfNormal,
-    LOG_NORMAL: lambda size: dist.LogNormal(jnp.log(0.5 * size), 1.0),
+    LOG_NORMAL: lambda size: dist.LogNormal(np.log(0.5 * size), 1.0),
 }
 
 COMPONENTS: dict[type, Callable] = {
