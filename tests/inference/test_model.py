@@ -1,5 +1,6 @@
 """The NumPyro model: its joint density against SciPy's, and what can be done with it."""
 
+import itertools
 from functools import partial
 
 import jax
@@ -161,8 +162,20 @@ def coordinates_of(values, kind, name="", weights="weights"):
     return found
 
 
-@pytest.mark.parametrize("kind", TYPES)
-@pytest.mark.parametrize("name", PRIORS)
+FIRST = [
+    ("conjugate", "full"),
+    ("conjugate", "spherical"),
+    ("independent", "tied"),
+    ("hierarchical", "full"),
+    ("hierarchical", "diag"),
+]
+EVERY = [
+    pytest.param(*pair, marks=() if pair in FIRST else pytest.mark.slow)
+    for pair in itertools.product(PRIORS, TYPES)
+]
+
+
+@pytest.mark.parametrize("name, kind", EVERY)
 def test_the_joint_density_is_scipys(name, kind):
     """With its Jacobians: those of the whole map, by derivative."""
     prior, config = ModelPrior(PRIORS[name](kind), 0.8), ModelConfig(kind, K)
@@ -218,7 +231,9 @@ def correlations(matrices):
     return deviations, matrices[:, 1, 0] / deviations.prod(1)
 
 
-@pytest.mark.parametrize("scales", ["half-normal", "log-normal"])
+@pytest.mark.parametrize(
+    "scales", ["half-normal", pytest.param("log-normal", marks=pytest.mark.slow)]
+)
 def test_lkj_correlations(scales):
     """In two dimensions (1 + r) / 2 ~ Beta(eta, eta)."""
     eta, spread = 1.8, np.array([1.2, 0.7])
