@@ -88,9 +88,9 @@ class MCMCGaussianMixture(MixtureEstimator):
         prior with the numbers of Richardson and Green (1997) for one feature, means about the
         middle of the range R, variance R^2, c0 = 2, g0 = 0.2, G0 = 10 / R^2; of more features c0
         and g0 are (D - 1) / 2 more. Or a `ConjugatePrior`, `IndependentPrior` or
-        `HierarchicalPrior`. With "nuts" alone "lkj": LKJ(1) correlations, half-normal standard
-        deviations and normal means, independent and of the scale of the data; or a dict of NumPyro
-        distributions of one component, in the units of the data, with the keys "means" and
+        `HierarchicalPrior`. With "nuts" alone "lkj": LKJ(1) correlations, log-normal standard
+        deviations about half that of the data, and normal means, all independent; or a dict of
+        NumPyro distributions of one component, in the units of the data, with the keys "means" and
         "scales" and "correlations" (a Cholesky factor), or "means" and "scale_tril", or "means"
         and "covariances"; "means" and "scales" or "variances" for "diag" and "spherical".
     mean_prior : array [D], optional

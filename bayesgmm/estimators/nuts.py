@@ -93,7 +93,7 @@ def model_prior(
 
 def _components(component_prior: Any, units: Standardizer, config: ModelConfig) -> Any:
     if isinstance(component_prior, dict):
-        check_given(component_prior, config)
+        check_given(component_prior, config, len(units.scale))
         return component_prior
     if isinstance(component_prior, str):
         zero, one = np.zeros_like(units.centre), np.ones_like(units.scale)

@@ -327,8 +327,12 @@ READ: dict[tuple[str, ...], Callable] = {
 """Scales of a mixture from sites that go together."""
 
 
-def check_given(distributions: dict[str, Any], config: ModelConfig) -> tuple[str, ...]:
+def check_given(
+    distributions: dict[str, Any], config: ModelConfig, D: int | None = None
+) -> tuple[str, ...]:
     """The keys beside ``means`` of a dict of distributions of one component, checked.
+
+    D is that of ``means`` when not given.
 
     Raises
     ------
@@ -336,7 +340,8 @@ def check_given(distributions: dict[str, Any], config: ModelConfig) -> tuple[str
         If they are not keys that go together, or a distribution has another shape.
     """
     aligned, isotropic = config.family.axis_aligned, config.family.isotropic
-    D = distributions["means"].shape()[-1] if "means" in distributions else 0
+    if D is None:
+        D = int(np.prod(distributions["means"].shape())) if "means" in distributions else 0
     ways = [("scales",), *WAYS[False][1:]] if D == 1 and not aligned else WAYS[aligned]
     keys = set(distributions)
     way = next((way for way in ways if keys == {"means", *way}), None)
@@ -369,21 +374,23 @@ def lkj_prior(
     spread: Any,
     family: Covariance,
     concentration: float = LKJ,
-    scales: str = HALF_NORMAL,
+    scales: str = LOG_NORMAL,
 ) -> dict[str, Any]:
-    """LKJ correlations, half-normal or log-normal standard deviations, normal means.
+    """LKJ correlations, log-normal or half-normal standard deviations, normal means.
 
     Parameters
     ----------
     mean, spread : array [D]
         Location and spread of the points, feature by feature: mu_k ~ N(mean, diag(spread^2)), and
-        standard deviations are half-normal of scale `spread`, or log-normal about half of it with
-        standard deviation 1 of their logarithm.
+        standard deviations are log-normal about half of `spread` with standard deviation 1 of
+        their logarithm, or half-normal of scale `spread`.
     family : Covariance
     concentration : float, default 1
         Of the LKJ distribution; there are no correlations where features are independent, or only
         one.
-    scales : {"half-normal", "log-normal"}
+    scales : {"log-normal", "half-normal"}
+        The half-normal density is not 0 at 0, where a component sits on one point: chains stay
+        there.
 
     Returns
     -------

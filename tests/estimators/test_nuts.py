@@ -97,7 +97,7 @@ def test_lkj_is_for_nuts_and_auto_picks_it():
     model = fitted(component_prior="lkj", sampler="auto", n_samples=100)
     assert model.sampler_ == "nuts" and set(model.component_prior_) == {"means", "scales"}
     np.testing.assert_allclose(model.component_prior_["means"].loc, X.mean(0))
-    np.testing.assert_allclose(model.component_prior_["scales"].scale, X.std(0))
+    np.testing.assert_allclose(model.component_prior_["scales"].loc, np.log(X.std(0) / 2))
     assert model.n_components_ == 2 and not hasattr(model, "mean_prior_")
 
 
@@ -130,7 +130,11 @@ def test_what_is_refused():
         ({"component_prior": {"means": dist.Normal(0, 1)}}, "must have the keys 'means', 'scales'"),
         (
             {"component_prior": {"means": dist.Normal(0, 1).expand([2]), "scales": dist.Gamma(1)}},
-            r"'scales'\] must be .* of shape \(2,\), got shape \(\)",
+            r"'means'\] must be .* of shape \(1,\), got shape \(2,\)",
+        ),
+        (
+            {"component_prior": {"means": dist.Normal(0, 1).expand([1]), "scales": dist.Gamma(1)}},
+            r"'scales'\] must be .* of shape \(1,\), got shape \(\)",
         ),
     ]
     for options, message in cases:
