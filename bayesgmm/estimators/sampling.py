@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from scipy import special
 
@@ -226,7 +227,7 @@ def number_log_prior(prior: Any) -> np.ndarray:
 
 
 def _log_prior(prior: Any) -> np.ndarray:
-    with float_scope("float64"):
+    with float_scope("float64"), jax.ensure_compile_time_eval():  # in a model that is traced, too
         return np.asarray(n_components_prior(prior, KMAX))
 
 
