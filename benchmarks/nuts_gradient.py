@@ -56,7 +56,9 @@ def naive(X: jax.Array, K: int) -> None:
 def ours(X: jax.Array, K: int) -> None:
     """The same by the sweep."""
     D = X.shape[1]
-    prior = ModelPrior(lkj_prior(jnp.zeros(D), jnp.ones(D), FAMILIES["full"]), 1.0)
+    prior = ModelPrior(
+        lkj_prior(np.zeros(D), np.ones(D), FAMILIES["full"], scales="half-normal"), 1.0
+    )
     mixture_model(X, prior, ModelConfig("full", K))
 
 
