@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from bayesgmm.estimators.conjugate import ConjugatePrior
     from bayesgmm.estimators.em import GaussianMixture
     from bayesgmm.estimators.mcmc import MCMCGaussianMixture
+    from bayesgmm.estimators.nuts import numpyro_model
     from bayesgmm.estimators.variational import BayesianGaussianMixture
+    from bayesgmm.inference.distribution import MultivariateNormalMixture
 
 __all__ = [
     "BayesianGaussianMixture",
@@ -19,8 +21,10 @@ __all__ = [
     "HierarchicalPrior",
     "IndependentPrior",
     "MCMCGaussianMixture",
+    "MultivariateNormalMixture",
     "core",
     "datasets",
+    "numpyro_model",
     "plots",
 ]
 
@@ -33,6 +37,8 @@ _HOMES = {
     "HierarchicalPrior": "bayesgmm.estimators.component_priors",
     "IndependentPrior": "bayesgmm.estimators.component_priors",
     "MCMCGaussianMixture": "bayesgmm.estimators.mcmc",
+    "MultivariateNormalMixture": "bayesgmm.inference.distribution",
+    "numpyro_model": "bayesgmm.estimators.nuts",
 }
 
 
