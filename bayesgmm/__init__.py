@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bayesgmm import core, datasets, plots
+    from bayesgmm.calibration import calibrate
     from bayesgmm.estimators.conjugate import ConjugatePrior
     from bayesgmm.estimators.em import GaussianMixture
     from bayesgmm.estimators.mcmc import MCMCGaussianMixture
@@ -16,6 +17,7 @@ __all__ = [
     "ConjugatePrior",
     "GaussianMixture",
     "MCMCGaussianMixture",
+    "calibrate",
     "core",
     "datasets",
     "plots",
@@ -28,6 +30,7 @@ _HOMES = {
     "ConjugatePrior": "bayesgmm.estimators.conjugate",
     "GaussianMixture": "bayesgmm.estimators.em",
     "MCMCGaussianMixture": "bayesgmm.estimators.mcmc",
+    "calibrate": "bayesgmm.calibration",
 }
 
 

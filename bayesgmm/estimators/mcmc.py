@@ -17,6 +17,7 @@ from bayesgmm.estimators.base import Entered, MixtureEstimator, check_n_samples
 from bayesgmm.estimators.chains import Bar, first_labels, in_order, joined
 from bayesgmm.estimators.checks import check_number, check_univariate, lookup, warn_not_converged
 from bayesgmm.estimators.em import GaussianMixture
+from bayesgmm.estimators.model import Specification, clusters, log_prior_group, prior_groups
 from bayesgmm.estimators.points import in_blocks, standard_data
 from bayesgmm.estimators.sampling import (
     WeightOptions,
@@ -284,6 +285,31 @@ class MCMCGaussianMixture(MixtureEstimator):
     def _family(self) -> Covariance:
         return priors.CONJUGATE[self.covariance_type]
 
+    def specification(self, X: Any) -> Specification:
+        """The prior that a fit of these points has, its defaults scaled by them; nothing is fitted.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame [N, D]
+
+        Returns
+        -------
+        Specification
+            The prior in the user's units, and the sampler's configuration.
+        """
+        options = self._check_options()
+        kept = Entered(np.asarray(self._enter(X).X, np.float64), None)
+        check_univariate(self.covariance_type, kept.X.shape[1])
+        units = self._units(kept, self._family.scaling)
+        return self._specified(self._component_prior(kept, units, options), units, options, kept)
+
+    def _specified(
+        self, own: priors.ComponentPrior, units: Standardizer, options: WeightOptions, kept: Entered
+    ) -> Specification:
+        components = priors.spread(own, self._family, 1)
+        prior = gibbs.GibbsPrior(options.prior, options.concentration, components)
+        return Specification(prior, self._configs(options, len(kept.X))[1], options, units)
+
     def _component_prior(
         self, kept: Entered, units: Standardizer, options: WeightOptions
     ) -> priors.ComponentPrior:
@@ -386,6 +412,7 @@ class MCMCGaussianMixture(MixtureEstimator):
         found = in_order(draws, units, len(kept.X))
         self._draws = joined(self._draws if resume else None, found)
         self._kept, self._options = kept, options
+        self._specification = self._specified(own, units, options, kept)
         self.__dict__.pop("_tree", None)
         self.n_iter_ = int(draws.state.sweep.max())
         self.n_draws_ = self._draws.alpha.size
@@ -545,18 +572,10 @@ class MCMCGaussianMixture(MixtureEstimator):
     def _make_tree(self) -> Any:
         draws, (N, D) = self._draws, self._kept.X.shape
         C, S = draws.alpha.shape
-        K = int(draws.n_clusters.max())
-        covariances = draws.mixtures.scales[:, :, :K]
-        covariances = covariances @ np.swapaxes(covariances, -1, -2)
-        held = draws.counts[:, :, :K] > 0
         groups = {
-            "posterior": {
-                "weights": np.where(held, np.exp(draws.mixtures.log_weights[:, :, :K]), 0.0),
-                "means": np.where(held[..., None], draws.mixtures.means[:, :, :K], np.nan),
-                "covariances": np.where(held[..., None, None], covariances, np.nan),
-                "labels": draws.labels,
-                **self.quantities(),
-            },
+            "posterior": {**clusters(draws), "labels": draws.labels, **self.quantities()},
+            **prior_groups(self._specification, N, PREDICTED),
+            "log_prior": log_prior_group(self._specification, draws),
             "sample_stats": {"lp": draws.log_likelihood},
             "observed_data": {"x": self._kept.X},
         }

@@ -1,4 +1,4 @@
-r"""Geweke's joint test: does a sampler leave the joint distribution of parameters and data alone?
+r"""Geweke's joint test: a sampler must leave the joint distribution of parameters and data alone.
 
 Two simulators of that distribution are compared. The first draws parameters from the prior and data
 given these (`inference.simulate`, which shares no code with the sampler). The second goes on from
@@ -38,6 +38,10 @@ DATA = 100
 
 DIRECT = 20
 """Draws of the first simulator for each chain of the second."""
+
+
+ROUNDING = 1e-9
+"""A standard error below this is that of a number that does not vary."""
 
 
 class Model(NamedTuple):
@@ -99,7 +103,8 @@ def joint_test(
 def _compared(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
     error = np.sqrt(first.var() / len(first) + second.var() / len(second))
     gap = second.mean() - first.mean()
-    return float(first.mean()), float(second.mean()), float(gap / error) if error > 0 else 0.0
+    z = gap / error if error > ROUNDING else 0.0
+    return float(first.mean()), float(second.mean()), float(z)
 
 
 def _with_neighbours(prior: GibbsPrior, N: int) -> GibbsPrior:

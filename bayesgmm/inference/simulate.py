@@ -195,7 +195,7 @@ def _weights_given(
 def _components(
     rng: np.random.Generator, prior, family: Covariance, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Means [S, T, D], scales [S, T, D, D] and C0 [S, 1, ...] of T components in each of S draws."""
+    """Means [S, T, D] and scales [S, T, D, D] of S draws of T components, and C0 [S, 1, ...]."""
     S, T = size
     leaf = lambda name: np.asarray(getattr(prior, name), float)  # noqa: E731
     random_scale = isinstance(prior, HierarchicalPrior)

@@ -11,7 +11,6 @@ those that hold points count, each relative to the mean of its log density, so t
 power of the density integrates to one and leaves the number of clusters alone.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
