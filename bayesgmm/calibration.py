@@ -105,7 +105,7 @@ QUANTITIES: dict[str, Callable[[Replicates], np.ndarray]] = {
 """Quantities beside those that `diagnose` has."""
 
 
-def _quantities(
+def quantities_of(
     sample: Sample, points: np.ndarray, spec: Specification, own: dict[str, Callable]
 ) -> dict[str, np.ndarray]:
     """Every quantity of draws [R, S], by name."""
@@ -513,11 +513,11 @@ class Run:
     def quantities(self, draws: chains.Draws, points: np.ndarray) -> dict[str, np.ndarray]:
         """Of the draws of a batch, [R, S]."""
         sample = in_order(draws, self.spec.units, self.n_points)
-        return _quantities(sample, points, self.spec, self.own)
+        return quantities_of(sample, points, self.spec, self.own)
 
     def true(self, drawn: Simulated) -> dict[str, np.ndarray]:
         """Of the truth, [R, 1]."""
-        return _quantities(sample_of(drawn), drawn.points, self.spec, self.own)
+        return quantities_of(sample_of(drawn), drawn.points, self.spec, self.own)
 
 
 # --- ranks ----------------------------------------------------------------------------------------

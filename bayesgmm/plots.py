@@ -487,6 +487,8 @@ def plot_calibration(bands: dict[str, Any]) -> Figure:
         ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
     for ax in axes.flat[len(bands) :]:
         ax.set_visible(False)
+    for ax in axes.flat[len(bands) - columns : len(bands)]:
+        ax.tick_params(labelbottom=True)  # the last of its column
     figure.supxlabel("rank of the truth among the draws, as a share", fontsize="medium")
     figure.supylabel("distribution − uniform", fontsize="medium")
     return figure

@@ -46,10 +46,19 @@ class Band(NamedTuple):
 
 def band(values: np.ndarray, prob: float = 0.95) -> Band:
     """ArviZ's simultaneous band about the distribution function of values [R]."""
+    points, lower, upper = _limits(len(values), prob)
+    ecdf = np.searchsorted(np.sort(values), points, side="right") / len(values)
+    return Band(points, ecdf - points, lower - points, upper - points)
+
+
+@lru_cache(maxsize=8)
+def _limits(R: int, prob: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """They do not depend on the values, and are found by simulation."""
     from arviz_stats.ecdf_utils import ecdf_pit
 
-    points, ecdf, lower, upper = ecdf_pit(values, ci_prob=prob, n_simulations=SIMULATIONS)
-    return Band(points, ecdf - points, lower - points, upper - points)
+    even = (np.arange(R) + 0.5) / R
+    points, _, lower, upper = ecdf_pit(even, ci_prob=prob, n_simulations=SIMULATIONS)
+    return points, lower, upper
 
 
 def p_value(values: np.ndarray) -> float:
