@@ -488,6 +488,10 @@ class Run:
             moves = splitmerge.Moves(np.stack([splitmerge.neighbours(one) for one in each]))
         prior = spec.prior._replace(components=components, moves=moves)
         T = options.known or min(SLOTS, self.most or SLOTS)
+        if options.most and not options.known:  # no K beyond it: nothing is lost
+            T = min(T, options.most + 1)
+            numbers = prior.weights.log_n_components[: options.most]
+            prior = prior._replace(weights=prior.weights._replace(log_n_components=numbers))
         labels = np.stack(
             [self.labels(one, r, min(T, options.most or T)) for r, one in enumerate(each)]
         )

@@ -20,13 +20,13 @@ IMAGES = Path(__file__).parent.parent / "docs" / "images"
 
 CASES = {
     "finite": dict(n_components=3),
-    "dynamic": dict(n_components="mfm"),
-    "static": dict(n_components="mfm", weight_prior="static"),
+    "dynamic": dict(n_components="mfm", n_components_prior=("uniform", 10)),
+    "static": dict(n_components="mfm", n_components_prior=("uniform", 10), weight_prior="static"),
     "dp": dict(n_components="dp"),
     "py": dict(n_components="py"),
     "tied": dict(n_components=3, covariance_type="tied"),
     "diag": dict(n_components="dp", covariance_type="diag"),
-    "spherical": dict(n_components="mfm", covariance_type="spherical"),
+    "spherical": dict(n_components=3, covariance_type="spherical"),
 }
 
 
