@@ -34,7 +34,6 @@ from bayesgmm.estimators.chains import BEGINNINGS, SEVERAL, Bar, Sample, in_orde
 from bayesgmm.estimators.checks import check_number
 from bayesgmm.estimators.model import Specification, log_density, sample_of
 from bayesgmm.estimators.points import standard_data
-from bayesgmm.estimators.priors import change_units
 from bayesgmm.inference import chains, splitmerge
 from bayesgmm.inference.gibbs import GibbsPrior, GibbsState
 from bayesgmm.inference.simulate import Simulated
@@ -482,11 +481,10 @@ class Run:
         spec, options = self.spec, self.spec.options
         each = [standard_data(points, None, spec.units) for points in drawn.points]
         data = Data(*(np.stack(leaves) for leaves in zip(*each, strict=True)))
-        components = change_units(spec.prior.components, spec.units, spec.family, to_core=True)
         moves = None
         if spec.config.moves:
             moves = splitmerge.Moves(np.stack([splitmerge.neighbours(one) for one in each]))
-        prior = spec.prior._replace(components=components, moves=moves)
+        prior = spec.prior._replace(components=spec.components, moves=moves)
         T = options.known or min(SLOTS, self.most or SLOTS)
         if options.most and not options.known:  # no K beyond it: nothing is lost
             T = min(T, options.most + 1)
@@ -497,8 +495,8 @@ class Run:
         )
         T += bool(options.known and spec.config.moves)
         keys = self.rng.integers(2**32, size=(len(each), 2), dtype=np.uint32)
-        hierarchical = isinstance(components, HierarchicalPrior)
-        scale = components.start(spec.family) if hierarchical else None
+        hierarchical = isinstance(spec.components, HierarchicalPrior)
+        scale = spec.components.start(spec.family) if hierarchical else None
         with float_scope("float64"):
             states = chains.start_all(
                 keys, data, labels, np.float64(options.alpha), spec.config, T, scale

@@ -308,7 +308,9 @@ class MCMCGaussianMixture(MixtureEstimator):
     ) -> Specification:
         components = priors.spread(own, self._family, 1)
         prior = gibbs.GibbsPrior(options.prior, options.concentration, components)
-        return Specification(prior, self._configs(options, len(kept.X))[1], options, units)
+        in_core = priors.change_units(components, units, self._family, to_core=True)
+        config = self._configs(options, len(kept.X))[1]
+        return Specification(prior, config, options, units, in_core)
 
     def _component_prior(
         self, kept: Entered, units: Standardizer, options: WeightOptions

@@ -27,12 +27,15 @@ class Specification(NamedTuple):
     options : WeightOptions
     units : Standardizer
         Those that the sampler computes in.
+    components : NormalInverseWishart, IndependentPrior or HierarchicalPrior
+        Of one component, in those units.
     """
 
     prior: GibbsPrior
     config: GibbsConfig
     options: WeightOptions
     units: Standardizer
+    components: Any
 
     @property
     def family(self) -> Covariance:

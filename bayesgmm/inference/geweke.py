@@ -90,7 +90,7 @@ def joint_test(
     """
     prior, config, alpha, N, T = model
     draw = partial(simulate, rng, prior, config, alpha, N)
-    begun, direct = draw(n_chains), draw(DIRECT * n_chains)
+    begun, direct = draw(n_chains, n_slots=T), draw(DIRECT * n_chains)
     keys = rng.integers(2**32, size=(n_chains, 2), dtype=np.uint32)
     used = _with_neighbours(prior if sampled is None else sampled, N)
     with float_scope("float64"):
@@ -136,11 +136,20 @@ def _begin(keys: Array, draws: Joint, config: GibbsConfig, T: int) -> tuple[Gibb
     def one(key: Array, draw: Joint) -> tuple[GibbsState, Data]:
         data = Data(draw.points.T, jnp.ones(len(draw.points)))
         state = init(key, data, draw.labels, draw.alpha, T, config, draw.scale)
-        places = jnp.arange(T) % len(draw.mixture.means)  # a prior with blocks reads the means
-        mixture = state.mixture._replace(means=draw.mixture.means[places])
-        return _counted(state._replace(mixture=mixture), data, config), data
+        state = state._replace(mixture=_stored(draw.mixture, T, config))
+        return _counted(state, data, config), data
 
     return jax.vmap(one)(keys, draws)
+
+
+def _stored(mixture: Mixture, T: int, config: GibbsConfig) -> Mixture:
+    """The first T components as the sampler stores them: priors with blocks read all of them."""
+    log_weights, means, scales = (leaf[:T] for leaf in mixture)
+    if config.family.axis_aligned:
+        scales = jnp.diagonal(scales, axis1=1, axis2=2)
+    elif config.family.pooled:
+        scales = scales[:1]
+    return Mixture(log_weights, means, scales)
 
 
 def _counted(state: GibbsState, data: Data, config: GibbsConfig) -> GibbsState:

@@ -66,6 +66,7 @@ def simulate(
     alpha: float,
     n_points: int,
     n_draws: int,
+    n_slots: int = 0,
 ) -> Simulated:
     """Draws of the model from its prior, each with points of its own.
 
@@ -80,6 +81,8 @@ def simulate(
         The concentration, read where it is not learned.
     n_points, n_draws : int
         N and S.
+    n_slots : int, default 0
+        The least T that there is to be, absent components having a mean and a covariance too.
 
     Returns
     -------
@@ -106,6 +109,8 @@ def simulate(
         concentration = draw_concentration(rng, prior.concentration, S)
     draw = _process if config.weights == "process" else _finite
     K, log_weights, labels = draw(rng, prior.weights, config.weights, concentration, N)
+    room = max(n_slots - log_weights.shape[1], 0)
+    log_weights = np.pad(log_weights, [(0, 0), (0, room)], constant_values=-np.inf)
     means, scales, scale = _components(rng, prior.components, config.family, log_weights.shape)
     mixtures = Mixture(log_weights, means, scales)
     noise = rng.standard_normal((S, N, means.shape[2]))
