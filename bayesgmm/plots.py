@@ -1,4 +1,4 @@
-"""Pictures of a fitted mixture: every function takes `ax` and returns `ax`.
+"""Pictures of a fitted mixture: every function takes `ax` and returns `ax` (but for calibration).
 
 They read fitted attributes only, so every estimator of the package can be drawn by each of them.
 With ``ax=None`` a function makes a figure of its own, of a size for print and with constrained

@@ -9,9 +9,10 @@ import jax
 import numpy as np
 import pytest
 
-from bayesgmm import GaussianMixture, MCMCGaussianMixture, calibrate, calibration
-from bayesgmm.calibration import CORRELATION, correlations, randomised_ranks, thinning
+from bayesgmm import GaussianMixture, MCMCGaussianMixture, calibrate
+from bayesgmm.estimators import replicates
 from bayesgmm.estimators.model import log_density, sample_of
+from bayesgmm.estimators.replicates import CORRELATION, correlations, randomised_ranks, thinning
 
 STATED = dict(means=[0.0, 5.0], sds=[1.0, 2.0], n_points=10, progress_bar=False)
 SHORT = dict(**STATED, n_replicates=60, n_samples=49, thin=8, n_warmup=150)
@@ -76,9 +77,9 @@ def test_a_sampler_that_ignores_the_data_fails_on_the_log_likelihood_alone(monke
         sample = jax.tree.map(fold, sample_of(drawn))
         likelihood = log_density(sample.mixtures, points[:, None]).sum(-1)
         sample = sample._replace(log_likelihood=likelihood)
-        return calibration.quantities_of(sample, points, self.spec, self.own)
+        return replicates.quantities_of(sample, points, self.spec, self.own)
 
-    monkeypatch.setattr(calibration.Run, "quantities", quantities)
+    monkeypatch.setattr(replicates.Run, "quantities", quantities)
     table = calibrate(model(), **SHORT, random_state=3).table
     assert table.loc["log_likelihood", "adjusted"] < 0.01
     assert (table["adjusted"].drop("log_likelihood") > 0.05).all()
