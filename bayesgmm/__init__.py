@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bayesgmm import core, datasets, plots
     from bayesgmm.calibration import calibrate
+    from bayesgmm.estimators.component_priors import HierarchicalPrior, IndependentPrior
     from bayesgmm.estimators.conjugate import ConjugatePrior
     from bayesgmm.estimators.em import GaussianMixture
     from bayesgmm.estimators.mcmc import MCMCGaussianMixture
@@ -16,6 +17,8 @@ __all__ = [
     "BayesianGaussianMixture",
     "ConjugatePrior",
     "GaussianMixture",
+    "HierarchicalPrior",
+    "IndependentPrior",
     "MCMCGaussianMixture",
     "calibrate",
     "core",
@@ -29,6 +32,8 @@ _HOMES = {
     "BayesianGaussianMixture": "bayesgmm.estimators.variational",
     "ConjugatePrior": "bayesgmm.estimators.conjugate",
     "GaussianMixture": "bayesgmm.estimators.em",
+    "HierarchicalPrior": "bayesgmm.estimators.component_priors",
+    "IndependentPrior": "bayesgmm.estimators.component_priors",
     "MCMCGaussianMixture": "bayesgmm.estimators.mcmc",
     "calibrate": "bayesgmm.calibration",
 }

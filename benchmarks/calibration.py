@@ -27,6 +27,8 @@ CASES = {
     "tied": dict(n_components=3, covariance_type="tied"),
     "diag": dict(n_components="dp", covariance_type="diag"),
     "spherical": dict(n_components=3, covariance_type="spherical"),
+    "independent": dict(n_components=3, component_prior="independent"),
+    "hierarchical": dict(n_components="dp", component_prior="hierarchical"),
 }
 
 

@@ -74,7 +74,7 @@ def test_a_sampler_that_ignores_the_data_fails_on_the_log_likelihood_alone(monke
         R, S = draws.alpha.shape
         drawn = self.spec.simulate(np.random.default_rng(5), self.n_points, R * S)
         fold = lambda leaf: leaf.reshape(R, S, *leaf.shape[2:])  # noqa: E731
-        sample = jax.tree.map(fold, sample_of(drawn))
+        sample = jax.tree.map(fold, sample_of(drawn, self.spec.family))
         likelihood = log_density(sample.mixtures, points[:, None]).sum(-1)
         sample = sample._replace(log_likelihood=likelihood)
         return replicates.quantities_of(sample, points, self.spec, self.own)
@@ -169,6 +169,8 @@ PRIORS = {
     "tied": dict(n_components=3, covariance_type="tied"),
     "diag": dict(n_components="dp", covariance_type="diag"),
     "spherical": dict(n_components=3, covariance_type="spherical"),
+    "independent": dict(n_components=3, component_prior="independent"),
+    "hierarchical": dict(n_components="dp", component_prior="hierarchical"),
 }
 
 

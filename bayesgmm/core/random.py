@@ -18,6 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jax.scipy.special import erfinv
 
 from bayesgmm.core.arrays import Array, Key
@@ -120,6 +121,15 @@ def _probit(u: Array) -> Array:
 def normal(key: Array, shape: tuple[int, ...], dtype: Any = float) -> Array:
     """Standard normal numbers, with arguments as `uniform`."""
     return _probit(uniform(key, shape, dtype))
+
+
+def above_diagonal(key: Array, like: Array) -> Array:
+    """Standard normal numbers above the diagonals of [..., D, D], 0 elsewhere; 0 for rank 2."""
+    if like.ndim < 3:
+        return jnp.zeros_like(like)
+    i, j = np.triu_indices(like.shape[-1], 1)
+    packed = normal(key, (len(like), len(i)), like.dtype)
+    return jnp.zeros_like(like).at[:, i, j].set(packed)
 
 
 def log_gamma(key: Array, shape: Array) -> Array:

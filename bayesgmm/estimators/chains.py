@@ -121,6 +121,8 @@ class Sample(NamedTuple):
     alpha : ndarray [C, S]
     log_likelihood : ndarray [C, S]
         Labels summed out.
+    scale : ndarray [C, S, ...]
+        C0 of a hierarchical prior: [D, D], [D] or []; otherwise 0.
     """
 
     labels: np.ndarray
@@ -129,6 +131,7 @@ class Sample(NamedTuple):
     n_components: np.ndarray
     alpha: np.ndarray
     log_likelihood: np.ndarray
+    scale: np.ndarray
 
     @property
     def n_clusters(self) -> np.ndarray:
@@ -146,8 +149,8 @@ class Sample(NamedTuple):
         return Sample(merge(self.labels), mixtures, *map(merge, self[2:]))
 
 
-def in_order(draws: Draws, units: Standardizer, n_points: float) -> Sample:
-    """Draws of the sampler as a `Sample`."""
+def in_order(draws: Draws, units: Standardizer, n_points: float, area: np.ndarray) -> Sample:
+    """Draws of the sampler as a `Sample`; `area` takes the scale to the user's units."""
     absent = np.isneginf(draws.log_weights) & (draws.counts == 0)
     order = np.argsort(np.where(absent, 1, -draws.counts), axis=-1, kind="stable")
     T = int((~absent).sum(-1).max())
@@ -170,7 +173,16 @@ def in_order(draws: Draws, units: Standardizer, n_points: float) -> Sample:
         draws.n_components,
         draws.alpha,
         draws.log_likelihood - n_points * units.log_volume,
+        _scale(draws.scale, area),
     )
+
+
+def _scale(scale: np.ndarray, area: np.ndarray) -> np.ndarray:
+    """C0 in the user's units, without the core's axis [1] that stands for the component."""
+    if scale.ndim == 3:  # there is none
+        return scale
+    found = scale[:, :, 0] * area
+    return found[..., 0] if area.shape == (1,) else found
 
 
 def _square(scales: np.ndarray) -> np.ndarray:

@@ -1,7 +1,6 @@
 """MCMCGaussianMixture: draws from the posterior of a mixture."""
 
 import dataclasses
-from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -11,13 +10,20 @@ from sklearn.utils.validation import check_is_fitted
 from bayesgmm.core.arrays import Data, Standardizer, float_scope
 from bayesgmm.core.covariance import Covariance
 from bayesgmm.core.forms import exact_form
+from bayesgmm.core.independent import HierarchicalPrior
 from bayesgmm.core.mixture import Mixture
-from bayesgmm.estimators import priors
+from bayesgmm.estimators import component_priors, priors
 from bayesgmm.estimators.base import Entered, MixtureEstimator, check_n_samples
 from bayesgmm.estimators.chains import Bar, first_labels, in_order, joined
 from bayesgmm.estimators.checks import check_number, check_univariate, lookup, warn_not_converged
 from bayesgmm.estimators.em import GaussianMixture
-from bayesgmm.estimators.model import Specification, clusters, log_prior_group, prior_groups
+from bayesgmm.estimators.model import (
+    Specification,
+    clusters,
+    label_free,
+    log_prior_group,
+    prior_groups,
+)
 from bayesgmm.estimators.points import in_blocks, standard_data
 from bayesgmm.estimators.sampling import (
     WeightOptions,
@@ -65,8 +71,18 @@ class MCMCGaussianMixture(MixtureEstimator):
     covariance_type : str, default "full"
         "full" (VVV), "tied" (EEE), "diag" (VVI), "spherical" (VII), by scikit-learn's name or
         mclust's; "E" (shared variance) and "V" for one feature.
+    component_prior : str or object, default "conjugate"
+        Of means and covariances. "conjugate": Normal-inverse-Wishart, with the four
+        hyperparameters below. "independent": means independent of covariances. "hierarchical": the
+        same with a random scale of the covariances, common to all components
+        (Fruhwirth-Schnatter, Malsiner-Walli and Grun 2021). "richardson-green": the hierarchical
+        prior with the numbers of Richardson and Green (1997) for one feature, means about the
+        middle of the range R, variance R^2, c0 = 2, g0 = 0.2, G0 = 10 / R^2; of more features c0
+        and g0 are (D - 1) / 2 more. Or a `ConjugatePrior`, `IndependentPrior` or
+        `HierarchicalPrior`.
     mean_prior : array [D], optional
-        The mean of the points when not given.
+        The mean of the points when not given. This and the next three are for
+        ``component_prior="conjugate"``.
     mean_precision_prior : float, optional
         Number of points that the prior of a mean is worth. K^(-2/D) when not given, with K =
         n_components, or 3 where that is not a number: with `covariance_prior` not given either, the
@@ -133,8 +149,10 @@ class MCMCGaussianMixture(MixtureEstimator):
         Draws kept, of all chains together.
     posterior_ : xarray.DataTree
         The draws in ArviZ's schema.
+    component_prior_ : ConjugatePrior, IndependentPrior or HierarchicalPrior
+        The prior as used, with all of its numbers.
     mean_prior_, mean_precision_prior_, degrees_of_freedom_prior_, covariance_prior_
-        The hyperparameters as used.
+        Those of them that it has.
     mixture_ : core.Mixture
         `weights_`, `means_` and `covariances_`: the plug-in.
     n_features_in_ : int
@@ -147,6 +165,8 @@ class MCMCGaussianMixture(MixtureEstimator):
     Fraley and Raftery (2007), *Journal of Classification* 24, 155-181.
     Fruhwirth-Schnatter, Malsiner-Walli and Grun (2021), *Bayesian Analysis* 16, 1279-1307.
     Jain and Neal (2004), *Journal of Computational and Graphical Statistics* 13, 158-182.
+    Jain and Neal (2007), *Bayesian Analysis* 2, 445-472.
+    Richardson and Green (1997), *Journal of the Royal Statistical Society B* 59, 731-792.
 
     Examples
     --------
@@ -166,6 +186,7 @@ class MCMCGaussianMixture(MixtureEstimator):
         n_components: Any = "mfm",
         *,
         covariance_type: str = "full",
+        component_prior: Any = "conjugate",
         mean_prior: Any = None,
         mean_precision_prior: float | None = None,
         degrees_of_freedom_prior: float | None = None,
@@ -186,6 +207,7 @@ class MCMCGaussianMixture(MixtureEstimator):
     ):
         self.n_components = n_components
         self.covariance_type = covariance_type
+        self.component_prior = component_prior
         self.mean_prior = mean_prior
         self.mean_precision_prior = mean_precision_prior
         self.degrees_of_freedom_prior = degrees_of_freedom_prior
@@ -248,7 +270,8 @@ class MCMCGaussianMixture(MixtureEstimator):
         if resume and not np.array_equal(rows, self._kept.X):
             raise ValueError(OTHER)
         units = self._units(kept, self._family.scaling)
-        own = self._component_prior(kept, units, options)
+        seen = component_priors.Seen(kept, units, self._family, options.known or SEVERAL)
+        own = component_priors.resolved(self.component_prior, self._given(), seen)
         data = standard_data(kept.X, None, units)
         with float_scope("float64"):
             draws = self._sample(data, len(kept.X), units, own, options, resume)
@@ -258,6 +281,7 @@ class MCMCGaussianMixture(MixtureEstimator):
 
     def _check_options(self) -> WeightOptions:
         lookup(priors.CONJUGATE, self.covariance_type, "covariance_type")
+        component_priors.check_given(self.component_prior, self._given())
         options = weight_options(
             self.n_components,
             self.weight_prior,
@@ -281,6 +305,9 @@ class MCMCGaussianMixture(MixtureEstimator):
                 raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}.")
         return options
 
+    def _given(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in component_priors.SKLEARN}
+
     @property
     def _family(self) -> Covariance:
         return priors.CONJUGATE[self.covariance_type]
@@ -295,56 +322,45 @@ class MCMCGaussianMixture(MixtureEstimator):
         Returns
         -------
         Specification
-            The prior in the user's units, and the sampler's configuration.
+            The prior, in the user's units and the sampler's, and the sampler's configuration.
         """
         options = self._check_options()
         kept = Entered(np.asarray(self._enter(X).X, np.float64), None)
         check_univariate(self.covariance_type, kept.X.shape[1])
         units = self._units(kept, self._family.scaling)
-        return self._specified(self._component_prior(kept, units, options), units, options, kept)
+        seen = component_priors.Seen(kept, units, self._family, options.known or SEVERAL)
+        own = component_priors.resolved(self.component_prior, self._given(), seen)
+        return self._specified(own, units, options, len(kept.X))
 
     def _specified(
-        self, own: priors.ComponentPrior, units: Standardizer, options: WeightOptions, kept: Entered
+        self, own: Any, units: Standardizer, options: WeightOptions, n_rows: int
     ) -> Specification:
-        components = priors.spread(own, self._family, 1)
-        prior = gibbs.GibbsPrior(options.prior, options.concentration, components)
-        in_core = priors.change_units(components, units, self._family, to_core=True)
-        config = self._configs(options, len(kept.X))[1]
-        return Specification(prior, config, options, units, in_core)
-
-    def _component_prior(
-        self, kept: Entered, units: Standardizer, options: WeightOptions
-    ) -> priors.ComponentPrior:
-        D, K = len(units.scale), options.known or SEVERAL
-        scale, precision = self.covariance_prior, self.mean_precision_prior
-        if scale is None:
-            scale = partial(priors.empirical, kept, units, self._family, K, "data-scaled")
-        dof = self.degrees_of_freedom_prior
-        return priors.component_prior(
-            D,
-            self._family,
-            mean=units.centre if self.mean_prior is None else self.mean_prior,
-            mean_precision=K ** (-2.0 / D) if precision is None else precision,
-            dof=D + 2.0 if dof is None else dof,
-            scale=scale,
+        D = len(units.scale)
+        plain, in_core = (
+            component_priors.in_core(own, each, self._family)
+            for each in (Standardizer(np.zeros(D), np.ones(D)), units)
         )
+        prior = gibbs.GibbsPrior(options.prior, options.concentration, plain)
+        return Specification(prior, self._configs(options, n_rows)[1], options, units, in_core)
 
     def _sample(
         self,
         data: Data,
         n_rows: int,
         units: Standardizer,
-        own: priors.ComponentPrior,
+        own: Any,
         options: WeightOptions,
         resume: bool,
     ) -> chains.Draws:
-        family = self._family
-        components = priors.change_units(priors.spread(own, family, 1), units, family, to_core=True)
+        components = component_priors.in_core(own, units, self._family)
         near = splitmerge.neighbours(data) if self._moving(options, n_rows) else None
         moves = None if near is None else splitmerge.Moves(near)
         prior = gibbs.GibbsPrior(options.prior, options.concentration, components, moves)
         warm, config = self._configs(options, n_rows)
-        states = self._resumed(data, config) if resume else self._begun(data, n_rows, warm, options)
+        if resume:
+            states = self._resumed(data, config)
+        else:
+            states = self._begun(data, n_rows, warm, options, components)
         sweeps = self.n_samples * self.thin if self.n_warmup is None else self.n_warmup
         most = options.known or self.max_components or chains.SLOTS[-1]
         if not resume:
@@ -378,7 +394,12 @@ class MCMCGaussianMixture(MixtureEstimator):
         return moving, plain if options.known and n_rows > MANY else moving
 
     def _begun(
-        self, data: Data, n_rows: int, config: gibbs.GibbsConfig, options: WeightOptions
+        self,
+        data: Data,
+        n_rows: int,
+        config: gibbs.GibbsConfig,
+        options: WeightOptions,
+        components: Any,
     ) -> gibbs.GibbsState:
         rng = check_random_state(self.random_state)
         T = options.known or min(chains.SLOTS[0], self.max_components or chains.SLOTS[0])
@@ -386,7 +407,9 @@ class MCMCGaussianMixture(MixtureEstimator):
         labels = first_labels(data, n_rows, options.known, most, self.n_chains, rng)
         keys = rng.randint(2**32, size=(self.n_chains, 2), dtype=np.uint32)
         T += bool(options.known and config.moves)  # on its way a path needs one more
-        return chains.start_all(keys, data, labels, np.float64(options.alpha), config, T)
+        hierarchical = isinstance(components, HierarchicalPrior)
+        scale = components.start(self._family) if hierarchical else None
+        return chains.start_all(keys, data, labels, np.float64(options.alpha), config, T, scale)
 
     def _resumed(self, data: Data, config: gibbs.GibbsConfig) -> gibbs.GibbsState:
         state, last = self._chains
@@ -401,7 +424,7 @@ class MCMCGaussianMixture(MixtureEstimator):
         self,
         draws: chains.Draws,
         units: Standardizer,
-        own: priors.ComponentPrior,
+        own: Any,
         entered: Entered,
         kept: Entered,
         options: WeightOptions,
@@ -411,23 +434,29 @@ class MCMCGaussianMixture(MixtureEstimator):
         if draws.interrupted and S < ENOUGH:
             raise KeyboardInterrupt(f"after {S} draws a chain: the last fit is kept, if any")
         self._chains = draws.state, self._configs(options, len(kept.X))[1]
-        found = in_order(draws, units, len(kept.X))
+        found = in_order(draws, units, len(kept.X), priors.area_of(units, self._family))
         self._draws = joined(self._draws if resume else None, found)
         self._kept, self._options = kept, options
-        self._specification = self._specified(own, units, options, kept)
+        self._specification = self._specified(own, units, options, len(kept.X))
         self.__dict__.pop("_tree", None)
         self.n_iter_ = int(draws.state.sweep.max())
         self.n_draws_ = self._draws.alpha.size
-        self.mean_prior_, self.mean_precision_prior_ = own.mean, own.mean_precision
-        self.degrees_of_freedom_prior_ = own.dof
-        self.covariance_prior_ = priors.packed(own.scale, self._family)
+        self.component_prior_ = own
+        self._publish_hyperparameters()
         self._summarize(entered.X.dtype)
         self.labels_ = self._probabilities(entered.X).argmax(1)
         self._judge(draws)
 
+    def _publish_hyperparameters(self) -> None:
+        """Scikit-learn's names, where the prior has them."""
+        for name in component_priors.SKLEARN:
+            self.__dict__.pop(f"{name}_", None)
+            if hasattr(self.component_prior_, name):
+                setattr(self, f"{name}_", getattr(self.component_prior_, name))
+
     def _summarize(self, dtype: Any) -> None:
         """Means over the draws with the most frequent number of clusters, matched to one."""
-        flat, D = self._draws.flat(), len(self.mean_prior_)
+        flat, D = self._draws.flat(), self._kept.X.shape[1]
         number = flat.n_clusters
         reference = relabel.pivot(flat.labels, number)
         K = int(reference.max()) + 1
@@ -492,12 +521,7 @@ class MCMCGaussianMixture(MixtureEstimator):
     def quantities(self) -> dict[str, np.ndarray]:
         """What `diagnose` judges: quantities [C, S] that do not depend on labels, by name."""
         check_is_fitted(self)
-        found = self._draws.label_free()
-        if self._options.kind.weights in ("static", "dynamic"):
-            found["n_components"] = self._draws.n_components
-        if self._options.learned is not None:
-            found["concentration"] = self._draws.alpha
-        return found
+        return label_free(self._draws, self._specification)
 
     def n_clusters_posterior(self) -> Any:
         """Posterior of the number of clusters that hold points, K+.
@@ -575,7 +599,12 @@ class MCMCGaussianMixture(MixtureEstimator):
         draws, (N, D) = self._draws, self._kept.X.shape
         C, S = draws.alpha.shape
         groups = {
-            "posterior": {**clusters(draws), "labels": draws.labels, **self.quantities()},
+            "posterior": {
+                **clusters(draws),
+                "labels": draws.labels,
+                **({"scale": draws.scale} if self._specification.hierarchical else {}),
+                **self.quantities(),
+            },
             **prior_groups(self._specification, N, PREDICTED),
             "log_prior": log_prior_group(self._specification, draws),
             "sample_stats": {"lp": draws.log_likelihood},

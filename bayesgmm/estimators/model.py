@@ -7,8 +7,10 @@ from scipy.special import logsumexp
 
 from bayesgmm.core.arrays import Standardizer
 from bayesgmm.core.covariance import Covariance
+from bayesgmm.core.independent import HierarchicalPrior
 from bayesgmm.core.mixture import LOG_2PI, Mixture
 from bayesgmm.estimators.chains import Sample, in_order
+from bayesgmm.estimators.priors import area_of
 from bayesgmm.estimators.sampling import WeightOptions
 from bayesgmm.inference.chains import Draws
 from bayesgmm.inference.gibbs import GibbsConfig, GibbsPrior
@@ -43,6 +45,11 @@ class Specification(NamedTuple):
         return self.config.family
 
     @property
+    def hierarchical(self) -> bool:
+        """Whether the covariances have a random scale C0."""
+        return isinstance(self.components, HierarchicalPrior)
+
+    @property
     def n_features(self) -> int:
         """D."""
         return len(self.units.scale)
@@ -52,9 +59,29 @@ class Specification(NamedTuple):
         return simulate(rng, self.prior, self.config, self.options.alpha, n_points, n_draws)
 
 
-def sample_of(draws: Simulated) -> Sample:
+def label_free(sample: Sample, spec: Specification) -> dict[str, np.ndarray]:
+    """Quantities [C, S] that do not depend on labels, those of them that are drawn."""
+    found = sample.label_free()
+    if spec.options.kind.weights in ("static", "dynamic"):
+        found["n_components"] = sample.n_components
+    if spec.options.learned is not None:
+        found["concentration"] = sample.alpha
+    if spec.hierarchical:
+        found["log_det_scale"] = _log_determinant(sample.scale)
+    return found
+
+
+def _log_determinant(scale: np.ndarray) -> np.ndarray:
+    """Of scales [C, S, D, D], [C, S, D] or [C, S]."""
+    if scale.ndim == 4:
+        return np.linalg.slogdet(scale)[1]
+    return np.log(scale).sum(-1) if scale.ndim == 3 else np.log(scale)
+
+
+def sample_of(draws: Simulated, family: Covariance) -> Sample:
     """Draws from the prior as a `Sample` [S, 1, ...], with the log likelihood of their points."""
-    identity = Standardizer(np.zeros(draws.points.shape[2]), np.ones(draws.points.shape[2]))
+    N, D = draws.points.shape[1:]
+    identity = Standardizer(np.zeros(D), np.ones(D))
     one = lambda leaf: np.asarray(leaf)[:, None]  # noqa: E731
     return in_order(
         Draws(
@@ -73,7 +100,8 @@ def sample_of(draws: Simulated) -> Sample:
             interrupted=False,
         ),
         identity,
-        draws.points.shape[1],
+        N,
+        area_of(identity, family),
     )
 
 
@@ -101,16 +129,14 @@ def prior_groups(spec: Specification, n_points: int, most: int) -> dict[str, dic
     rng = np.random.default_rng(0)
     size = int(np.clip(most // (n_points * spec.n_features), 1, PRIOR_DRAWS))
     drawn = spec.simulate(rng, n_points, size)
-    sample = sample_of(drawn)
-    free = {name: values.T for name, values in sample.label_free().items()}
+    sample = sample_of(drawn, spec.family)
+    free = label_free(sample, spec)
     del free["log_likelihood"]  # it is of other points than those observed
-    if spec.options.kind.weights in ("static", "dynamic"):
-        free["n_components"] = sample.n_components.T
-    if spec.options.learned is not None:
-        free["concentration"] = sample.alpha.T
-    found = {**clusters(sample), "labels": sample.labels}
+    found = {**clusters(sample), "labels": sample.labels, **free}
+    if spec.hierarchical:
+        found["scale"] = sample.scale
     found = {name: np.swapaxes(values, 0, 1) for name, values in found.items()}
-    return {"prior": {**found, **free}, "prior_predictive": {"x": drawn.points[None]}}
+    return {"prior": found, "prior_predictive": {"x": drawn.points[None]}}
 
 
 def clusters(sample: Sample) -> dict[str, np.ndarray]:
@@ -126,7 +152,7 @@ def clusters(sample: Sample) -> dict[str, np.ndarray]:
     }
 
 
-def log_prior_group(spec: Specification, sample: Sample, C0: Any = None) -> dict[str, np.ndarray]:
+def log_prior_group(spec: Specification, sample: Sample) -> dict[str, np.ndarray]:
     """Log prior of the draws, [C, S], in two parts: `posterior.prior` says which."""
     flat, shape = sample.flat(), sample.alpha.shape
     known = spec.options.known
@@ -135,6 +161,9 @@ def log_prior_group(spec: Specification, sample: Sample, C0: Any = None) -> dict
         log_w, means, scales = log_w[:, :known], means[:, :known], scales[:, :known]
     member = np.ones(means.shape[:2], bool) if known else flat.counts > 0
     weights = densities.log_weights(log_w, flat.counts, flat.alpha, spec.prior, spec.config)
+    C0 = None
+    if spec.hierarchical:
+        C0 = flat.scale.reshape(-1, *np.shape(spec.components.rate))
     components = densities.log_components(
         means, scales, member, spec.prior.components, spec.family, C0, relative=not known
     )

@@ -175,7 +175,8 @@ def component_prior(
         )
     check_number(mean_precision, "mean_precision_prior", low=0, strict=True)
     mean = check_shape(np.asarray(mean, np.float64), (D,), "mean_prior")
-    scale = scale() if callable(scale) else _given_scale(scale, family, D)
+    shape = shape_of_scale(family, D)
+    scale = scale() if callable(scale) else checked_matrix(scale, shape, "covariance_prior")
     return ComponentPrior(mean, float(mean_precision), dof, np.atleast_1d(scale))
 
 
@@ -230,22 +231,33 @@ def lifted(matrix: np.ndarray, dtype: Any) -> np.ndarray:
     return matrix
 
 
-def _given_scale(scale: Any, family: Covariance, D: int) -> np.ndarray:
-    shape = () if family.isotropic else (D,) if family.axis_aligned else (D, D)
-    scale = check_shape(np.asarray(scale, np.float64), shape, "covariance_prior")
-    if family.axis_aligned:
-        if (scale <= 0).any():
-            raise ValueError(f"'covariance_prior' should be positive; got {scale.min():g}")
-        return np.atleast_1d(scale)
-    if not np.allclose(scale, scale.T, rtol=1e-6, atol=1e-6 * abs(scale).max()):
-        raise ValueError("'covariance_prior' should be symmetric, positive-definite; it is not")
-    smallest = np.linalg.eigvalsh(scale)[0]
+def shape_of_scale(family: Covariance, D: int) -> tuple[int, ...]:
+    """Shape of the scale of one component, as the user gives it."""
+    return () if family.isotropic else (D,) if family.axis_aligned else (D, D)
+
+
+def checked_matrix(value: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
+    """A covariance, variances or a variance, by its shape.
+
+    Raises
+    ------
+    ValueError
+        If it has another shape, or is not positive (definite).
+    """
+    matrix = check_shape(np.asarray(value, np.float64), shape, name)
+    if len(shape) < 2:
+        if (matrix <= 0).any():
+            raise ValueError(f"'{name}' should be positive; got {matrix.min():g}")
+        return matrix
+    if not np.allclose(matrix, matrix.T, rtol=1e-6, atol=1e-6 * abs(matrix).max()):
+        raise ValueError(f"'{name}' should be symmetric, positive-definite; it is not")
+    smallest = np.linalg.eigvalsh(matrix)[0]
     if smallest <= 0:
         raise ValueError(
-            "'covariance_prior' should be symmetric, positive-definite; the smallest eigenvalue "
+            f"'{name}' should be symmetric, positive-definite; the smallest eigenvalue "
             f"is {smallest:g}"
         )
-    return scale
+    return matrix
 
 
 def packed(scale: np.ndarray, family: Covariance) -> Any:
@@ -274,14 +286,19 @@ def held_prior(
     return change_units(spread(prior, family, room), units, family, to_core=True)
 
 
+def area_of(units: Standardizer, family: Covariance) -> np.ndarray:
+    """What a scale of the user's units is divided by in the core's: [D, D], [D] or [1]."""
+    size = units.scale
+    area = size[:1] ** 2 if family.isotropic else size**2
+    return area if family.axis_aligned else np.outer(size, size)
+
+
 def change_units(
     components: NormalInverseWishart, units: Standardizer, family: Covariance, to_core: bool
 ) -> NormalInverseWishart:
     """Hyperparameters of the user's units in the core's, or the other way round; float64."""
     mean, precision, dof, scale = (np.asarray(leaf, np.float64) for leaf in components)
-    size = units.scale
-    area = size[:1] ** 2 if family.isotropic else size**2
-    area = area if family.axis_aligned else np.outer(size, size)
+    size, area = units.scale, area_of(units, family)
     if to_core:
         return NormalInverseWishart((mean - units.centre) / size, precision, dof, scale / area)
     return NormalInverseWishart(units.centre + size * mean, precision, dof, scale * area)

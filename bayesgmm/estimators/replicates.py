@@ -8,10 +8,10 @@ import numpy as np
 from scipy.stats import rankdata
 
 from bayesgmm.core.arrays import Data, float_scope
-from bayesgmm.core.independent import HierarchicalPrior
 from bayesgmm.estimators.chains import BEGINNINGS, SEVERAL, Sample, in_order
-from bayesgmm.estimators.model import Specification, log_density, sample_of
+from bayesgmm.estimators.model import Specification, label_free, log_density, sample_of
 from bayesgmm.estimators.points import standard_data
+from bayesgmm.estimators.priors import area_of
 from bayesgmm.inference import chains, splitmerge
 from bayesgmm.inference.gibbs import GibbsPrior, GibbsState
 from bayesgmm.inference.simulate import Simulated
@@ -83,11 +83,7 @@ def quantities_of(
 ) -> dict[str, np.ndarray]:
     """Every quantity of draws [R, S], by name."""
     log_weights, means, scales = sample.mixtures
-    found = {**sample.label_free(), "largest_cluster": sample.counts.max(-1)}
-    if spec.options.kind.weights in ("static", "dynamic"):
-        found["n_components"] = sample.n_components
-    if spec.options.learned is not None:
-        found["concentration"] = sample.alpha
+    found = {**label_free(sample, spec), "largest_cluster": sample.counts.max(-1)}
     centre = np.asarray(spec.prior.components.mean, float)
     found["log_density"] = log_density(sample.mixtures, centre)[..., 0]
     covariances = scales @ np.swapaxes(scales, -1, -2)
@@ -207,8 +203,7 @@ class Run:
         )
         T += bool(options.known and spec.config.moves)
         keys = self.rng.integers(2**32, size=(len(each), 2), dtype=np.uint32)
-        hierarchical = isinstance(spec.components, HierarchicalPrior)
-        scale = spec.components.start(spec.family) if hierarchical else None
+        scale = spec.components.start(spec.family) if spec.hierarchical else None
         with float_scope("float64"):
             states = chains.start_all(
                 keys, data, labels, np.float64(options.alpha), spec.config, T, scale
@@ -226,12 +221,14 @@ class Run:
 
     def quantities(self, draws: chains.Draws, points: np.ndarray) -> dict[str, np.ndarray]:
         """Of the draws of a batch, [R, S]."""
-        sample = in_order(draws, self.spec.units, self.n_points)
+        sample = in_order(
+            draws, self.spec.units, self.n_points, area_of(self.spec.units, self.spec.family)
+        )
         return quantities_of(sample, points, self.spec, self.own)
 
     def true(self, drawn: Simulated) -> dict[str, np.ndarray]:
         """Of the truth, [R, 1]."""
-        return quantities_of(sample_of(drawn), drawn.points, self.spec, self.own)
+        return quantities_of(sample_of(drawn, self.spec.family), drawn.points, self.spec, self.own)
 
 
 # --- ranks ----------------------------------------------------------------------------------------

@@ -3,8 +3,9 @@ r"""Blocked Gibbs sampling of a Gaussian mixture with a known, unknown or unboun
 The target is the joint posterior of labels, number of components, concentration, weights and
 components. A sweep draws, each given all that was drawn before it and nothing that is out of date,
 
-0. (where there are moves) the partition | alpha, K, the weights and components summed out
-   (`inference.splitmerge`), so that all of them are drawn anew after it;
+0. (where there are moves) the partition | alpha, K and the weights summed out, and of the
+   components all that has a closed form (`inference.splitmerge`, `inference.clusters`); what is
+   summed out is drawn anew after it;
 1. K | partition, alpha, the weights and components summed out (telescoping: Fruhwirth-Schnatter,
    Malsiner-Walli and Grun 2021, *Bayesian Analysis* 16, 1279-1307, algorithm 1);
 2. alpha | partition, K, where it is learned (`core.concentration.redraw`; the density of Escobar
@@ -26,7 +27,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from bayesgmm.core import random
 from bayesgmm.core.arrays import Array, Data, safe_divide
@@ -52,6 +52,7 @@ from bayesgmm.core.independent import (
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.slots import WEIGHTINGS, SlotPrior
 from bayesgmm.core.sweep import Moments, allocate, gathered, located
+from bayesgmm.inference.clusters import conjugate, independent
 from bayesgmm.inference.splitmerge import paths
 
 
@@ -203,6 +204,9 @@ def init(
 NUMBER, CONCENTRATION, GAMMAS, NOISE, SHARED, LABELS, MOVES, TOP = range(8)
 """Numbers of the keys of one sweep."""
 
+SETTLE = 1 << 16
+"""Number of a key among those of the moves, which are numbered from 0."""
+
 
 def step(state: GibbsState, data: Data, prior: GibbsPrior, config: GibbsConfig) -> GibbsState:
     """One sweep: parameters given the labels, then labels given the parameters.
@@ -250,30 +254,31 @@ def _moved(
     key: Array, state: GibbsState, data: Data, prior: GibbsPrior, config: GibbsConfig
 ) -> tuple[GibbsState, Array]:
     """The state after the moves, its moments about the origin, and whether a slot was wanting."""
-    if not isinstance(prior.components, NormalInverseWishart):
-        raise ValueError(
-            "moves must be () under a prior that is not conjugate, got "
-            f"{config.moves} with {type(prior.components).__name__}: its clusters have no "
-            "marginal likelihood in closed form."
-        )
     found = state.found._replace(counts=jnp.round(state.found.counts))
-    labels, found, accepted, wanting = paths(
+    blocks = BLOCKS[type(prior.components)]
+    walked = paths(
         key,
         state.labels,
         found,
         state.mixture,
         state.alpha,
         data,
-        prior.components,
+        blocks.clusters(prior.components, state, config.family),
         WEIGHTINGS[config.weights],
         prior.weights,
         prior.moves,
         config.moves,
         config.form,
-        config.family,
     )
-    state = state._replace(labels=labels, found=found, accepted=state.accepted + accepted)
-    return state, wanting & (config.weights != "finite")
+    state = state._replace(
+        labels=walked.labels,
+        found=walked.found,
+        mixture=state.mixture._replace(scales=walked.scales),
+        accepted=state.accepted + walked.accepted,
+    )
+    means = blocks.settle(random.fold(key, SETTLE), prior.components, state)
+    state = state._replace(mixture=state.mixture._replace(means=means))
+    return state, walked.wanting & (config.weights != "finite")
 
 
 def _number_and_concentration(
@@ -325,15 +330,6 @@ def _noise(key: Array, like: Array) -> Array:
     return random.normal(random.fold(key, NOISE), like.shape, like.dtype)
 
 
-def _above(key: Array, scale: Array, family: Covariance) -> Array:
-    """Normal numbers above the diagonals of [T, D, D]; an axis-aligned family needs none."""
-    if family.axis_aligned:
-        return scale
-    i, j = np.triu_indices(scale.shape[-1], 1)
-    packed = random.normal(key, (len(scale), len(i)), scale.dtype)
-    return jnp.zeros_like(scale).at[:, i, j].set(packed)
-
-
 # --- components of each kind of prior -------------------------------------------------------------
 
 
@@ -345,10 +341,17 @@ class Blocks(NamedTuple):
     shapes : (prior, state, about, family) -> list of arrays
         Of the gamma variates.
     draw : (key, log_gammas, prior, state, about, family) -> means, scales, C0
+    clusters : (prior, state, family) -> Clusters
+        As the moves see them.
+    settle : (key, prior, state) -> means
+        After the moves, moments about the origin: drawn anew where those summed them out and the
+        next block is given them.
     """
 
     shapes: Callable
     draw: Callable
+    clusters: Callable
+    settle: Callable
 
 
 def _shapes_conjugate(prior: Any, state: GibbsState, about: Array, family: Covariance) -> list:
@@ -359,7 +362,7 @@ def _draw_conjugate(
     key: Array, gammas: list, prior: Any, state: GibbsState, about: Array, family: Covariance
 ) -> tuple[Array, Array, Array]:
     posterior = posterior_of(prior, state.found, about, family)
-    above = _above(random.fold(key, SHARED), posterior.scale, family)
+    above = random.above_diagonal(random.fold(key, SHARED), posterior.scale)
     variates = Variates(gammas[0], above, _noise(key, posterior.mean))
     return *from_variates(posterior, variates, family), state.scale
 
@@ -381,7 +384,7 @@ def _scales_given_means(
     key: Array, gamma: Array, prior: Any, state: GibbsState, about: Array, family: Covariance
 ) -> Array:
     given = given_means(prior, state.found, about, state.mixture.means, family)
-    above = _above(random.fold(key, SHARED), given.scale, family)
+    above = random.above_diagonal(random.fold(key, SHARED), given.scale)
     return from_variates(given, Variates(gamma, above, jnp.zeros_like(given.mean)), family)[1]
 
 
@@ -396,7 +399,7 @@ def _draw_hierarchical(
     """Covariances of the clusters, C0 given these, what has no points given C0; then the means."""
     occupied = state.found.counts > 0
     scales = _scales_given_means(key, gammas[1], prior.given(state.scale), state, about, family)
-    above = _above(random.fold(key, TOP), prior.rate, family)
+    above = random.above_diagonal(random.fold(key, TOP), prior.rate)
     scale = draw_scale(prior, scales, occupied, gammas[0], above, family)
     if not family.pooled:
         free = _scales_given_means(key, gammas[1], prior.given(scale), state, about, family)
@@ -406,10 +409,33 @@ def _draw_hierarchical(
     return means, scales, scale
 
 
+def _settle_independent(key: Array, prior: Any, state: GibbsState) -> Array:
+    noise = _noise(key, state.mixture.means)
+    about = jnp.zeros_like(noise)
+    return means_given(prior, state.found, about, state.mixture.scales, noise)
+
+
 BLOCKS: dict[type, Blocks] = {
-    NormalInverseWishart: Blocks(_shapes_conjugate, _draw_conjugate),
-    IndependentPrior: Blocks(_shapes_independent, _draw_independent),
-    HierarchicalPrior: Blocks(_shapes_hierarchical, _draw_hierarchical),
+    NormalInverseWishart: Blocks(
+        _shapes_conjugate,
+        _draw_conjugate,
+        lambda prior, state, family: conjugate(prior, state.mixture.scales, family),
+        lambda key, prior, state: state.mixture.means,
+    ),
+    IndependentPrior: Blocks(
+        _shapes_independent,
+        _draw_independent,
+        lambda prior, state, family: independent(prior, state.mixture.scales, family),
+        _settle_independent,
+    ),
+    HierarchicalPrior: Blocks(
+        _shapes_hierarchical,
+        _draw_hierarchical,
+        lambda prior, state, family: independent(
+            prior.given(state.scale), state.mixture.scales, family
+        ),
+        lambda key, prior, state: _settle_independent(key, prior.given(state.scale), state),
+    ),
 }
 """Kinds of priors of the components."""
 

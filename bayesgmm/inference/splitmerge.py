@@ -18,7 +18,8 @@ With P(i) the probability of the first anchor, the ratio of a split is
 
     m(X_a) m(X_b) / m(X_S) / q * P_after(i) / P_before(i),
 
-that of a merge its reciprocal: the anchors stand on opposite sides in every split state, so that
+that of a merge its reciprocal (`inference.clusters` says what m is under a prior that is not
+conjugate): the anchors stand on opposite sides in every split state, so that
 the merge is the one inverse. A *path* is one operation or two, without an acceptance between them,
 accepted with probability min(1, ratio * EPPF(end) / EPPF(start)); two keep the number of clusters
 when one splits and the other merges, which is what a known K needs.
@@ -29,7 +30,6 @@ Jain and Neal (2004), *Journal of Computational and Graphical Statistics* 13, 15
 proposals with a launch state. Theirs is reached by restricted Gibbs scans, point by point.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -38,18 +38,12 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from bayesgmm.core import random
-from bayesgmm.core.arrays import Array, Data, cholesky, inverse_scales, is_axis_aligned
-from bayesgmm.core.conjugate import (
-    NormalInverseWishart,
-    alike,
-    log_evidence,
-    update_components,
-)
-from bayesgmm.core.covariance import FAMILIES, Covariance
+from bayesgmm.core.arrays import Array, Data
 from bayesgmm.core.forms import Form, frame_of, reference
-from bayesgmm.core.mixture import LOG_2PI, Mixture
+from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.slots import SlotPrior, Weighting
 from bayesgmm.core.sweep import Moments
+from bayesgmm.inference.clusters import Clusters
 
 UNKNOWN, KNOWN = (1, 1), (0, 1)
 """Operations of a sweep, 1 where a path ends: for an unknown and for a known K."""
@@ -96,86 +90,6 @@ def neighbours(data: Data, n_neighbours: int = NEAR) -> np.ndarray:
     return near
 
 
-# --- marginal likelihoods, and Gaussians fitted to moments ----------------------------------------
-
-
-class Clusters(NamedTuple):
-    """What is known of a cluster from its moments.
-
-    Attributes
-    ----------
-    log_marginal : Moments of M clusters about the origin -> [M]
-    fitted : Moments -> means [M, D], scales [M, ...]
-        Of the launch.
-    """
-
-    log_marginal: Callable
-    fitted: Callable
-
-
-def _own(components: NormalInverseWishart, family: Covariance) -> Clusters:
-    """Clusters with a covariance each, which is summed out."""
-
-    def posterior(found: Moments) -> tuple[NormalInverseWishart, NormalInverseWishart]:
-        prior = alike(components, len(found.counts), family)
-        return prior, _updated(prior, found, family)
-
-    def log_marginal(found: Moments) -> Array:
-        return log_evidence(*posterior(found), family)
-
-    def fitted(found: Moments) -> tuple[Array, Array]:
-        _, after = posterior(found)
-        average = after.scale / after.dof.reshape(-1, *(1,) * (after.scale.ndim - 1))
-        if family.axis_aligned:
-            return after.mean, jnp.broadcast_to(jnp.sqrt(average), after.mean.shape)
-        return after.mean, cholesky(average)
-
-    return Clusters(log_marginal, fitted)
-
-
-def _sharing(components: NormalInverseWishart, scales: Array) -> Clusters:
-    """Clusters that share a covariance, which is given: one row of `scales`.
-
-    With Sigma summed out the clusters would not be independent.
-    """
-    axis_aligned = is_axis_aligned(scales)
-    family = FAMILIES["diag" if axis_aligned else "full"]
-    scales = scales[:1]
-    inverse = inverse_scales(scales)
-    log_det = 2 * jnp.log(scales if axis_aligned else jnp.diagonal(scales, axis1=1, axis2=2)).sum()
-
-    def posterior(found: Moments) -> NormalInverseWishart:
-        M, D = len(found.counts), components.mean.shape[1]
-        mean = jnp.broadcast_to(components.mean, (M, D))
-        precision = jnp.broadcast_to(components.mean_precision, (M,))
-        none = jnp.zeros(M, mean.dtype)
-        nothing = jnp.zeros((M, *scales.shape[1:]), mean.dtype)
-        return _updated(NormalInverseWishart(mean, precision, none, nothing), found, family)
-
-    def log_marginal(found: Moments) -> Array:
-        after = posterior(found)
-        n, D = found.counts, components.mean.shape[1]
-        ratio = jnp.log(components.mean_precision) - jnp.log(after.mean_precision)
-        if axis_aligned:
-            distance = (after.scale * jnp.square(inverse)).sum(-1)
-        else:
-            distance = ((inverse @ after.scale) * inverse).sum((1, 2))
-        return -0.5 * n * (D * LOG_2PI + log_det) + 0.5 * D * ratio - 0.5 * distance
-
-    def fitted(found: Moments) -> tuple[Array, Array]:
-        return posterior(found).mean, jnp.broadcast_to(
-            scales, (len(found.counts), *scales.shape[1:])
-        )
-
-    return Clusters(log_marginal, fitted)
-
-
-def _updated(
-    prior: NormalInverseWishart, found: Moments, family: Covariance
-) -> NormalInverseWishart:
-    return update_components(prior, found, jnp.zeros_like(prior.mean), family)
-
-
 # --- one operation --------------------------------------------------------------------------------
 
 
@@ -198,10 +112,11 @@ class Scene(NamedTuple):
 
 
 class Partition(NamedTuple):
-    """Labels [N], and sums of the features of each slot [T, F]."""
+    """Labels [N], sums of the features of each slot [T, F], scales [T, ...] if carried or None."""
 
     labels: Array
     sums: Array
+    scales: Any
 
     @property
     def counts(self) -> Array:
@@ -257,7 +172,7 @@ def _launch(
 
 def _operation(key: Array, partition: Partition, scene: Scene) -> tuple[Partition, Array, Array]:
     """Split or merge: the new partition, the log ratio, and whether a slot was wanting."""
-    labels, sums = partition
+    labels, sums, _ = partition
     counts, slots = partition.counts, jnp.arange(len(sums))
     i, j = _anchors(random.fold(key, 0), partition, scene)
     a, b = labels[i], labels[j]
@@ -271,7 +186,9 @@ def _operation(key: Array, partition: Partition, scene: Scene) -> tuple[Partitio
     first = inside & jnp.where(same, drawn, labels == a)  # the side of i
     log_q = -jnp.where(free, jax.nn.softplus(jnp.where(first, -logit, logit)), 0).sum()
     part = scene.features @ first.astype(total.dtype)
-    evidence = scene.clusters.log_marginal(scene.moments(jnp.stack([part, total - part, total])))
+    found = scene.moments(jnp.stack([part, total - part, total]))
+    own = _scales_of(random.fold(key, 3), partition, jnp.stack([a, b, a]), same, found, scene)
+    evidence = scene.clusters.log_marginal(found, own)
     t = (counts > 0).sum() - ~same  # clusters of the merged state
     rho = scene.moves.by_cluster
     before = (1 - rho) / scene.n + rho / (t * jnp.round(total[0]))
@@ -284,8 +201,29 @@ def _operation(key: Array, partition: Partition, scene: Scene) -> tuple[Partitio
     here, there = slots[:, None] == a, slots[:, None] == to
     kept = jnp.where(here, jnp.where(same, part, total), sums)
     sums = jnp.where(there, jnp.where(same, total - part, 0), kept)
+    scales = _with_scales(partition.scales, own, slots == a, slots == to, same)
     ratio = jnp.where((i == j) | (j >= scene.n), -jnp.inf, jnp.where(same, ratio, -ratio))
-    return Partition(labels, sums), ratio, same & (counts[spare] > 0)
+    return Partition(labels, sums, scales), ratio, same & (counts[spare] > 0)
+
+
+def _scales_of(
+    key: Array, partition: Partition, places: Array, same: Array, found: Moments, scene: Scene
+) -> Any:
+    """Scales of the sides of i and j and of both together: those there are, and new ones."""
+    if scene.clusters.draw is None:
+        return None
+    fresh, now = scene.clusters.draw(key, found), partition.scales[places]
+    new = jnp.stack([same, same, ~same]).reshape(3, *(1,) * (now.ndim - 1))
+    return jnp.where(new, fresh, now)
+
+
+def _with_scales(scales: Any, own: Any, here: Array, there: Array, same: Array) -> Any:
+    """Scales of all slots after an operation: `there` is where the side of j is when apart."""
+    if own is None:
+        return None
+    wide = lambda mask: mask.reshape(-1, *(1,) * (scales.ndim - 1))  # noqa: E731
+    scales = jnp.where(wide(here), jnp.where(same, own[0], own[2]), scales)
+    return jnp.where(wide(there & same), own[1], scales)
 
 
 # --- paths ----------------------------------------------------------------------------------------
@@ -307,6 +245,29 @@ RISEN, FALLEN, LEVEL = range(3)
 """Kinds of accepted paths: with more, fewer or as many clusters as before."""
 
 
+class Walked(NamedTuple):
+    """What the paths of a sweep leave.
+
+    Attributes
+    ----------
+    labels : [N]
+    found : Moments
+        About the origin.
+    scales : like the mixture's
+        New for the clusters that are, where the clusters carry them.
+    accepted : [3]
+        Paths accepted, by kind: RISEN, FALLEN, LEVEL.
+    wanting : [] of bool
+        Whether a split found no free slot, and its path was rejected for that alone.
+    """
+
+    labels: Array
+    found: Moments
+    scales: Array
+    accepted: Array
+    wanting: Array
+
+
 def paths(
     key: Array,
     labels: Array,
@@ -314,14 +275,13 @@ def paths(
     mixture: Mixture,
     alpha: Array,
     data: Data,
-    components: NormalInverseWishart,
+    clusters: Clusters,
     weighting: Weighting,
     weights: SlotPrior,
     moves: Moves,
     ends: tuple[int, ...],
     form: Form,
-    family: Covariance,
-) -> tuple[Array, Moments, Array, Array]:
+) -> Walked:
     """Operations on one chain's partition, accepted or not where `ends` is 1.
 
     Parameters
@@ -331,31 +291,22 @@ def paths(
     found : Moments
         Of the labelled points, about `reference(mixture, form)`.
     mixture : Mixture
-        Its covariance is conditioned on if the family is pooled; not read otherwise.
+        Its scales go along where the clusters carry them.
     alpha : []
     data : Data
         With its padding last.
-    components : NormalInverseWishart
-        Of one component.
+    clusters : Clusters
     weighting, weights
         See `core.slots`.
     moves : Moves
     ends : tuple of 0 and 1
     form : Form
-    family : Covariance
 
     Returns
     -------
-    labels : [N]
-    found : Moments
-        About the origin.
-    accepted : [3]
-        Paths accepted, by kind: RISEN, FALLEN, LEVEL.
-    wanting : [] of bool
-        Whether a split found no free slot, and its path was rejected for that alone.
+    Walked
     """
-    natural = Form("natural", family.axis_aligned)
-    clusters = _sharing(components, mixture.scales) if family.pooled else _own(components, family)
+    natural = Form("natural", form.axis_aligned)
     features = frame_of(natural).joint(_nothing(natural, data), data.points)[1]
     sums = _sums_about_origin(found, reference(mixture, form), natural)
     scene = Scene(data.points, features, data.weight, data.weight.sum(), moves, clusters, natural)
@@ -385,13 +336,15 @@ def paths(
             walk.accepted + counted,
         ), None
 
-    begin = Partition(labels, sums)
+    begin = Partition(labels, sums, None if clusters.draw is None else mixture.scales)
     zero, yes = jnp.zeros((), sums.dtype), jnp.array(True)
     prior = weighting.log_eppf(begin.counts, alpha, weights)
     walk = Walk(begin, prior, begin, zero, yes, ~yes, jnp.zeros(3, jnp.int32))
     steps = jnp.arange(len(ends)), jnp.asarray(ends)
     walk, _ = jax.lax.scan(operate, walk, steps)
-    return walk.now.labels, scene.moments(walk.now.sums), walk.accepted, walk.wanting
+    labels, sums, scales = walk.now
+    scales = mixture.scales if scales is None else scales
+    return Walked(labels, scene.moments(sums), scales, walk.accepted, walk.wanting)
 
 
 def _nothing(form: Form, data: Data) -> Array:

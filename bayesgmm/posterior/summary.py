@@ -152,10 +152,11 @@ DIMS = {
     "weights": ["cluster"],
     "means": ["cluster", "feature"],
     "covariances": ["cluster", "feature", "feature_bis"],
+    "scale": ["feature", "feature_bis"],
     "labels": ["obs_id"],
     "x": ["obs_id", "feature"],
 }
-"""Dimensions of the variables beside chain and draw."""
+"""Dimensions of the variables beside chain and draw; of a scale as many as it has."""
 
 
 def tree(
@@ -176,4 +177,6 @@ def tree(
     from arviz_base import from_dict
 
     coords = {"feature": feature, "feature_bis": feature, "obs_id": obs_id}
-    return from_dict(groups, coords=coords, dims=DIMS, attrs={"/": attrs})
+    rank = np.ndim(groups["posterior"].get("scale", 0)) - 2
+    dims = {**DIMS, "scale": DIMS["scale"][: max(rank, 0)]}
+    return from_dict(groups, coords=coords, dims=dims, attrs={"/": attrs})

@@ -52,6 +52,26 @@ def test_log_prior_of_a_known_number_is_scipys(known):
         assert float(lp["lp_components"][c, s]) == pytest.approx(expected, rel=1e-8)
 
 
+def test_log_prior_of_a_random_scale_is_scipys():
+    model = fitted(2, component_prior="hierarchical")
+    tree, own = model.posterior_, model.component_prior_
+    draws, lp = tree["posterior"], tree["log_prior"]["lp_components"]
+    assert (draws["n_clusters"] == 2).all()
+    assert tree["prior"]["scale"].shape == (1, 500, 2, 2)
+    for c, s in ((0, 3), (1, 99)):
+        C0 = draws["scale"].values[c, s]
+        shape, rate = own.scale_shape_prior, own.scale_rate_prior
+        expected = stats.wishart.logpdf(C0, 2 * shape, np.linalg.inv(2 * rate))
+        for mean, covariance in zip(
+            draws["means"].values[c, s], draws["covariances"].values[c, s], strict=True
+        ):
+            dof = 2 * own.covariance_shape_prior
+            expected += stats.invwishart.logpdf(covariance, dof, 2 * C0)
+            spread = own.mean_covariance_prior
+            expected += stats.multivariate_normal.logpdf(mean, own.mean_prior, spread)
+        assert float(lp[c, s]) == pytest.approx(expected, rel=1e-8)
+
+
 def test_draws_from_the_prior_are_those_of_the_exact_prior(unknown):
     tree = unknown.posterior_
     prior, points = tree["prior"], tree["prior_predictive"]["x"].values[0]

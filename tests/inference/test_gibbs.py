@@ -307,8 +307,10 @@ def log_marginals_given_scale(x, prior, at):
     return np.array(values)
 
 
-@pytest.mark.parametrize("kind", ["finite", pytest.param("process", marks=pytest.mark.slow)])
-def test_a_random_scale_common_to_all(kind):
+@pytest.mark.parametrize(
+    "kind, moves", [("finite", ()), ("process", splitmerge.UNKNOWN)], ids=["finite", "process"]
+)
+def test_a_random_scale_common_to_all(kind, moves):
     """Enumeration and quadrature over C0, and over the mean of every cluster."""
     x = np.array([-2.0, -1.7, 0.1, 1.6, 2.4])
     one = np.ones((1, 1))
@@ -325,28 +327,12 @@ def test_a_random_scale_common_to_all(kind):
     weights = SlotPrior(np.zeros(1), 3, 0.2)
     T = 3 if kind == "finite" else 32
     given = gibbs.GibbsPrior(weights, ANY, prior)
-    draws = sampled(x, given, "full", kind, 0.9, T, 1_500)
+    draws = sampled(x, given, "full", kind, 0.9, T, 1_500, moves=moves)
     for error, z in compared(draws, exact(log_joint, partitions)).values():
         assert error < 0.02 and z < 4
     log_scale = np.log(draws.scale[..., 0, 0, 0]).mean(1)
     expected = special.softmax(log_joint).sum(1) @ np.log(at)
     assert abs(log_scale.mean() - expected) < 4 * log_scale.std() / np.sqrt(CHAINS) < 0.1
-
-
-def test_moves_need_the_conjugate_prior():
-    one = np.ones((1, 1))
-    prior = IndependentPrior(one, one[None], np.array([4.0]), one[None])
-    with pytest.raises(ValueError, match=r"moves must be \(\) .* got \(1,\) with IndependentPrior"):
-        sampled(
-            FEW[:, :1],
-            gibbs.GibbsPrior(SlotPrior(np.zeros(1)), ANY, prior),
-            "full",
-            "process",
-            1.0,
-            16,
-            10,
-            moves=(1,),
-        )
 
 
 # --- how a run goes on ----------------------------------------------------------------------------

@@ -4,11 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import special, stats
 
-from bayesgmm.core import FAMILIES, FiniteMixture, choose_form, log_eppf
+from bayesgmm.core import FAMILIES, FiniteMixture, PitmanYor, choose_form, log_eppf
 from bayesgmm.core.forms import exact_form
+from bayesgmm.core.independent import IndependentPrior
 from bayesgmm.core.slots import WEIGHTINGS, SlotPrior
-from bayesgmm.inference import chains, gibbs, splitmerge
+from bayesgmm.inference import chains, clusters, gibbs, splitmerge
 from tests.conftest import assert_close
 from tests.inference.test_gibbs import (
     ANY,
@@ -67,6 +69,92 @@ def test_families_that_share(name):
     assert (draws.accepted > 0).all() and (draws.counts > 0).sum(-1).max() == K
 
 
+def independent_for(family, D):
+    """A prior whose mean and covariance are independent, and its numbers for SciPy."""
+    covariance = 2.0 * np.eye(D) + 0.5
+    scale = 0.5 * np.eye(D) + 0.1
+    if family.axis_aligned:
+        covariance, scale = np.diag(covariance), np.diag(scale)
+    scale = scale[:1] if family.isotropic else scale
+    return IndependentPrior(
+        np.full((1, D), 0.3), covariance[None], np.array([D + 2.5]), scale[None]
+    )
+
+
+def log_inverse_wishart_mass(dof, scale):
+    """Log of the integral of |S|^-(dof+p+1)/2 exp(-tr(scale S^-1)/2), for matrices [..., p, p]."""
+    p = scale.shape[-1]
+    log_det = np.linalg.slogdet(scale)[1]
+    return special.multigammaln(dof / 2, p) + dof * p / 2 * np.log(2) - dof / 2 * log_det
+
+
+def log_marginal_by_quadrature(x, prior, family):
+    """Of one cluster [n, D]: the covariance integrated given the mean, the mean on a grid."""
+    n, D = x.shape
+    axes = np.meshgrid(*[np.linspace(-9, 9, 241)] * D, indexing="ij")
+    mu, cell = np.stack([axis.ravel() for axis in axes], 1), (18 / 240) ** D
+    scatter = np.einsum("mni,mnj->mij", x - mu[:, None], x - mu[:, None])
+    dof, covariance, scale = prior.dof[0], prior.covariance[0], prior.scale[0]
+    if family.axis_aligned:
+        covariance, columns = np.diag(covariance), np.diagonal(scatter, axis1=1, axis2=2)
+        if family.isotropic:
+            dof_n, columns = dof + n * D, columns.sum(1, keepdims=True)
+        else:
+            dof_n = dof + n
+        after = log_inverse_wishart_mass(dof_n, (scale + columns)[..., None, None]).sum(1)
+        before = log_inverse_wishart_mass(dof, scale[:, None, None]).sum()
+    else:
+        after = log_inverse_wishart_mass(dof + n, scale + scatter)
+        before = log_inverse_wishart_mass(dof, scale)
+    log_prior = stats.multivariate_normal(prior.mean[0], covariance).logpdf(mu)
+    inside = log_prior + after - before - n * D / 2 * np.log(2 * np.pi)
+    return special.logsumexp(inside) + np.log(cell)
+
+
+def log_likelihood_sharing(x, labels, prior):
+    """Of a partition of points on a line, the variance common to all clusters on a grid."""
+    dof, scale = prior.dof[0], prior.scale[0, 0, 0]
+    log_v = np.linspace(-7, 6, 400)
+    v = np.exp(log_v)
+    found = stats.invgamma(dof / 2, scale=scale / 2).logpdf(v) + log_v
+    for label in np.unique(labels):
+        own = x[labels == label, 0]
+        for i, var in enumerate(v):
+            spread = var * np.eye(len(own)) + prior.covariance[0, 0, 0]
+            found[i] += stats.multivariate_normal(
+                np.full(len(own), prior.mean[0, 0]), spread
+            ).logpdf(own)
+    return special.logsumexp(found) + np.log(log_v[1] - log_v[0])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["full", "tied", *(pytest.param(n, marks=pytest.mark.slow) for n in ("spherical", "diag"))],
+)
+def test_a_mean_independent_of_its_covariance(name):
+    """Enumeration, with every mean or (if shared, of one feature) the variance by quadrature."""
+    family, x = FAMILIES[name], FEW[:5]
+    x = x[:, :1] if family.pooled else x
+    prior, partitions = independent_for(family, x.shape[1]), partitions_of(len(x))
+    if family.pooled:
+        log_joint = np.array([log_likelihood_sharing(x, z, prior) for z in partitions])
+    else:
+        sets = [frozenset(np.flatnonzero(z == k)) for z in partitions for k in np.unique(z)]
+        own = {s: log_marginal_by_quadrature(x[sorted(s)], prior, family) for s in set(sets)}
+        log_joint = np.array(
+            [sum(own[frozenset(np.flatnonzero(z == k))] for k in np.unique(z)) for z in partitions]
+        )
+    process = PitmanYor(0.9, 0.2)
+    log_joint = log_joint + np.asarray(
+        jax.vmap(lambda n: log_eppf(process, n))(counts_of(partitions))
+    )
+    given = gibbs.GibbsPrior(SlotPrior(np.zeros(1), 1, 0.2), ANY, prior)
+    draws = sampled(x, given, name, "process", 0.9, 32, 1_500, moves=ENDS)
+    for error, z in compared(draws, exact(log_joint, partitions)).values():
+        assert error < 0.02 and z < 4
+    assert (draws.accepted.sum(0) > 0.02 * 1_500 * len(draws.accepted)).all()
+
+
 @pytest.mark.parametrize("name", ["full", "diag"])
 def test_moments_are_carried_along(name):
     """What comes back is the moments of the labels, from moments about any reference."""
@@ -76,7 +164,7 @@ def test_moments_are_carried_along(name):
     state = chains.run(begun(data, 1.0, config, 16, n_chains=1), data, prior, config, 3).state
     state = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), state)
     moves = splitmerge.Moves(jnp.asarray(splitmerge.neighbours(data, 3)))
-    labels, found, accepted, wanting = jax.jit(
+    walked = jax.jit(
         lambda: splitmerge.paths(
             state.key,
             state.labels,
@@ -84,20 +172,19 @@ def test_moments_are_carried_along(name):
             state.mixture,
             state.alpha,
             data,
-            prior.components,
+            clusters.conjugate(prior.components, state.mixture.scales, family),
             WEIGHTINGS["process"],
             prior.weights,
             moves,
             (1,) * 12,
             config.form,
-            family,
         )
     )()
-    member = (np.asarray(labels)[: len(FEW)] == np.arange(16)[:, None]).astype(float)
+    member = (np.asarray(walked.labels)[: len(FEW)] == np.arange(16)[:, None]).astype(float)
     second = np.einsum("kn,ni,nj->kij", member, FEW, FEW)
     second = np.diagonal(second, axis1=1, axis2=2) if name == "diag" else second
-    assert_close(found[:3], (member.sum(1), member @ FEW, second), atol=1e-9)
-    assert accepted.sum() > 0 and not wanting
+    assert_close(walked.found[:3], (member.sum(1), member @ FEW, second), atol=1e-9)
+    assert walked.accepted.sum() > 0 and not walked.wanting
 
 
 def test_a_split_without_a_free_slot_is_counted():
