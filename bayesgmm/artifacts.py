@@ -56,6 +56,7 @@ def _parameters(fitted: Fitted) -> dict[str, Any]:
         "n_iter": model.n_iter_,
         "seed": model.random_state,
         "settings": {name: settings[name] for name in method.settings},
+        **method.prior(model),
         "tried": [trial._asdict() for trial in fitted.trials],
     }
 

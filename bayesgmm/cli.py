@@ -117,7 +117,7 @@ def _add_fit(commands: Any) -> None:
     add("--method", choices=tuple(METHODS), default="em", help=_METHOD_HELP)
     add("-k", "--components", type=_components, default="auto", metavar="K", help=_COMPONENTS_HELP)
     add("--covariance", default="full", metavar="FAMILY", help="see below (default %(default)s)")
-    add("--prior", metavar="PRIOR", help="data-scaled: a fit that no few points can spoil")
+    add("--prior", metavar="PRIOR", help=_PRIOR_HELP)
     add = fit.add_argument_group("computation").add_argument
     add("--start", metavar="START", help=f"see below (default {_default('init_params')})")
     for flag, kind, default, metavar, text in _NUMBERS:
@@ -146,6 +146,10 @@ _METHOD_HELP = """\
     em (the default): maximum likelihood by expectation-maximization; vb: variational Bayes, a
     Dirichlet-process mixture that finds its number of components; mcmc: draws of the posterior"""
 
+_PRIOR_HELP = (
+    "with em, data-scaled: a fit that no few points can spoil; with mcmc that of the components, "
+    "hierarchical (default), independent, conjugate or richardson-green"
+)
 _COMPONENTS_HELP = f"""\
     number of components, with vb the most there may be; auto (the default) leaves it to vb, is a
     prior over it (a mixture of finite mixtures) with mcmc, and for em takes the number of smallest
@@ -196,6 +200,7 @@ _SPOKEN = {
     "n_init": "--n-init",
     "init_params": "--start",
     "prior": "--prior",
+    "component_prior": "--prior",
     "max_iter": "--max-iter",
     "n_warmup": "--warmup",
     "thin": "--thin",
@@ -403,8 +408,9 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
             raise CommandError(f"{flag} has no part in --method {method}: it is of {theirs}.")
     settings = common | {name: value for name, (_, value) in own.items() if value is not None}
     if method == "mcmc":
-        _refuse(arguments, method, "--prior", "--ridge")
-        return settings
+        _refuse(arguments, method, "--ridge")
+        chosen = {} if arguments.prior is None else {"component_prior": arguments.prior}
+        return settings | chosen
     if arguments.prior is None:
         ridge = _RIDGE if arguments.ridge is None else arguments.ridge
         return settings | {"reg_covar": ("relative", ridge)}

@@ -89,6 +89,8 @@ class Method(NamedTuple):
         (X, n_components or None, settings, note, quiet) -> the model and its trials.
     tables : callable
         model -> what else is told of it: by its name in parameters.json, a title and a DataFrame.
+    prior : callable
+        model -> what parameters.json says of its prior, with all numbers as used.
     """
 
     words: str
@@ -97,6 +99,7 @@ class Method(NamedTuple):
     settings: tuple[str, ...]
     fit: Callable
     tables: Callable = lambda model: {}
+    prior: Callable = lambda model: {}
 
 
 MEASURES = {
@@ -163,6 +166,14 @@ def _fit_mcmc(
     note(f"sampling the posterior of {_size(X)}")
     K = "mfm" if n_components is None else n_components
     return MCMCGaussianMixture(K, progress_bar=not quiet, **settings).fit(X), []
+
+
+def _prior_of_components(model: Any) -> dict[str, Any]:
+    import numpy as np
+
+    prior = model.component_prior_
+    numbers = {name: np.asarray(value).tolist() for name, value in vars(prior).items()}
+    return {"component_prior": {"kind": type(prior).__name__, **numbers}}
 
 
 def _of_chains(model: Any) -> dict[str, tuple[str, "pd.DataFrame"]]:
@@ -279,9 +290,10 @@ METHODS = {
         "Markov chain Monte Carlo",
         {"n_chains": 4, "n_samples": 1000, "n_warmup": None, "thin": 1},
         lambda model, X: {"log_predictive": model.score(X) * len(X)},
-        ("n_chains", "n_samples", "n_warmup", "thin", *_PRIOR[1:]),
+        ("n_chains", "n_samples", "n_warmup", "thin", "weight_concentration_prior"),
         _fit_mcmc,
         _of_chains,
+        _prior_of_components,
     ),
 }
 """What --method may be."""

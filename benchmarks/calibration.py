@@ -18,15 +18,17 @@ REPLICATES = 512
 STATED = dict(means=[0.0, 0.0], sds=[1.0, 1.0], n_points=20)
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 
+CONJUGATE = dict(component_prior="conjugate")
+FEW = dict(n_components="mfm", n_components_prior=("uniform", 10))
 CASES = {
-    "finite": dict(n_components=3),
-    "dynamic": dict(n_components="mfm", n_components_prior=("uniform", 10)),
-    "static": dict(n_components="mfm", n_components_prior=("uniform", 10), weight_prior="static"),
-    "dp": dict(n_components="dp"),
-    "py": dict(n_components="py"),
-    "tied": dict(n_components=3, covariance_type="tied"),
-    "diag": dict(n_components="dp", covariance_type="diag"),
-    "spherical": dict(n_components=3, covariance_type="spherical"),
+    "finite": dict(n_components=3, **CONJUGATE),
+    "dynamic": dict(**FEW, **CONJUGATE),
+    "static": dict(**FEW, weight_prior="static", **CONJUGATE),
+    "dp": dict(n_components="dp", **CONJUGATE),
+    "py": dict(n_components="py", **CONJUGATE),
+    "tied": dict(n_components=3, covariance_type="tied", **CONJUGATE),
+    "diag": dict(n_components="dp", covariance_type="diag", **CONJUGATE),
+    "spherical": dict(n_components=3, covariance_type="spherical", **CONJUGATE),
     "independent": dict(n_components=3, component_prior="independent"),
     "hierarchical": dict(n_components="dp", component_prior="hierarchical"),
 }

@@ -20,7 +20,7 @@ SHORT = dict(**STATED, n_replicates=60, n_samples=49, thin=8, n_warmup=150)
 
 
 def model(**options):
-    return MCMCGaussianMixture(2, **options)
+    return MCMCGaussianMixture(2, component_prior="conjugate", **options)
 
 
 @pytest.fixture(scope="module")
@@ -160,15 +160,17 @@ def test_a_quantity_of_another_shape_is_refused():
 # --- long -----------------------------------------------------------------------------------------
 
 LONG = dict(means=[0.0, 0.0], sds=[1.0, 1.0], n_points=20, progress_bar=False)
+CONJUGATE = dict(component_prior="conjugate")
+FEW = dict(n_components="mfm", n_components_prior=("uniform", 10))
 PRIORS = {
-    "finite": dict(n_components=3),
-    "dynamic": dict(n_components="mfm", n_components_prior=("uniform", 10)),
-    "static": dict(n_components="mfm", n_components_prior=("uniform", 10), weight_prior="static"),
-    "dp": dict(n_components="dp"),
-    "py": dict(n_components="py"),
-    "tied": dict(n_components=3, covariance_type="tied"),
-    "diag": dict(n_components="dp", covariance_type="diag"),
-    "spherical": dict(n_components=3, covariance_type="spherical"),
+    "finite": dict(n_components=3, **CONJUGATE),
+    "dynamic": dict(**FEW, **CONJUGATE),
+    "static": dict(**FEW, weight_prior="static", **CONJUGATE),
+    "dp": dict(n_components="dp", **CONJUGATE),
+    "py": dict(n_components="py", **CONJUGATE),
+    "tied": dict(n_components=3, covariance_type="tied", **CONJUGATE),
+    "diag": dict(n_components="dp", covariance_type="diag", **CONJUGATE),
+    "spherical": dict(n_components=3, covariance_type="spherical", **CONJUGATE),
     "independent": dict(n_components=3, component_prior="independent"),
     "hierarchical": dict(n_components="dp", component_prior="hierarchical"),
 }

@@ -564,6 +564,10 @@ def test_few_rows_bound_the_number_of_components(rows, largest, tmp_path, monkey
         (["fit", "faithful", "--covariance", "ful"], "got 'ful'. Did you mean 'full'?"),
         (["fit", "faithful", "--start", "kmean"], "--start must be one of 'cells', 'kmeans'"),
         (["fit", "faithful", "--prior", "flat"], "--prior"),
+        (
+            ["fit", "faithful", "--method", "mcmc", "--quiet", "--prior", "flat"],
+            "--prior must be one of",
+        ),
         (["fit", "faithful", "--prior", "data-scaled", "--ridge", "1e-3"], "--ridge has no part"),
         (["fit", "faithful", "--covariance", "E"], "--covariance='E' is for one feature, got 2."),
         (["fit", "iris", "--columns", "petal_lenght"], "there is no column 'petal_lenght'. The"),

@@ -71,15 +71,15 @@ class MCMCGaussianMixture(MixtureEstimator):
     covariance_type : str, default "full"
         "full" (VVV), "tied" (EEE), "diag" (VVI), "spherical" (VII), by scikit-learn's name or
         mclust's; "E" (shared variance) and "V" for one feature.
-    component_prior : str or object, default "conjugate"
-        Of means and covariances. "conjugate": Normal-inverse-Wishart, with the four
-        hyperparameters below. "independent": means independent of covariances. "hierarchical": the
-        same with a random scale of the covariances, common to all components
-        (Fruhwirth-Schnatter, Malsiner-Walli and Grun 2021). "richardson-green": the hierarchical
-        prior with the numbers of Richardson and Green (1997) for one feature, means about the
-        middle of the range R, variance R^2, c0 = 2, g0 = 0.2, G0 = 10 / R^2; of more features c0
-        and g0 are (D - 1) / 2 more. Or a `ConjugatePrior`, `IndependentPrior` or
-        `HierarchicalPrior`.
+    component_prior : str or object, default "hierarchical"
+        Of means and covariances. "hierarchical": means independent of covariances, and a random
+        scale of these, common to all components, so that the data say how wide clusters are
+        (Fruhwirth-Schnatter, Malsiner-Walli and Grun 2021). "independent": the same with a fixed
+        scale. "conjugate": Normal-inverse-Wishart, with the four hyperparameters below.
+        "richardson-green": the hierarchical prior with the numbers of Richardson and Green (1997)
+        for one feature, means about the middle of the range R, variance R^2, c0 = 2, g0 = 0.2,
+        G0 = 10 / R^2; of more features c0 and g0 are (D - 1) / 2 more. Or a `ConjugatePrior`,
+        `IndependentPrior` or `HierarchicalPrior`.
     mean_prior : array [D], optional
         The mean of the points when not given. This and the next three are for
         ``component_prior="conjugate"``.
@@ -186,7 +186,7 @@ class MCMCGaussianMixture(MixtureEstimator):
         n_components: Any = "mfm",
         *,
         covariance_type: str = "full",
-        component_prior: Any = "conjugate",
+        component_prior: Any = "hierarchical",
         mean_prior: Any = None,
         mean_precision_prior: float | None = None,
         degrees_of_freedom_prior: float | None = None,

@@ -10,7 +10,14 @@ import pandas as pd
 import pytest
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
-from bayesgmm import BayesianGaussianMixture, MCMCGaussianMixture
+from bayesgmm import (
+    BayesianGaussianMixture,
+    ConjugatePrior,
+    HierarchicalPrior,
+    IndependentPrior,
+    MCMCGaussianMixture,
+)
+from bayesgmm.datasets import load_galaxies
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 QUIET = {"progress_bar": False, "random_state": 0}
@@ -59,6 +66,7 @@ def test_the_exact_posterior_in_the_users_units(prior, options):
     size, shift = 1000.0, 5e4
     model = sampled(
         (shift + size * x)[:, None],
+        component_prior="conjugate",
         mean_prior=[shift + size * given["m0"]],
         mean_precision_prior=given["k0"],
         degrees_of_freedom_prior=2 * given["a0"],
@@ -85,14 +93,120 @@ def test_one_component_is_the_conjugate_posterior(covariance_type, X):
         "degrees_of_freedom_prior": 4.0,
     }
     exact = BayesianGaussianMixture(1, moves=False, prune=False, reg_covar=0.0, **given).fit(X)
-    model = sampled(
-        X, 1, n_chains=4, n_samples=1000, covariance_prior=exact.covariance_prior_, **given
-    )
+    given |= {"component_prior": "conjugate", "covariance_prior": exact.covariance_prior_}
+    model = sampled(X, 1, n_chains=4, n_samples=1000, **given)
     assert model.converged_ and model.weights_.tolist() == [1.0]
     points = X.iloc[:8]
     np.testing.assert_allclose(model.score_samples(points), exact.score_samples(points), atol=0.03)
     spread = np.sqrt(np.diag(np.cov(X.T))) / np.sqrt(len(X))
     assert (abs(model.means_[0] - exact.means_[0]) < 5 * spread / np.sqrt(4000)).all()
+
+
+# --- the prior of the components ----------------------------------------------------------------
+
+
+def test_a_mean_independent_of_its_covariance_in_the_users_units():
+    """As the exact posterior above, each number of the prior in units far from 1."""
+    exact = json.loads((REFERENCE / "exact_u6_indep.json").read_text())
+    case = next(c for c in exact["cases"] if c["prior"] == "dp_alpha1")
+    given, x = exact["component_priors"]["indep"], np.array(exact["x"], float)
+    size, shift = 1000.0, 5e4
+    prior = IndependentPrior(
+        [shift + size * given["b0"]],
+        [[given["B0"] * size**2]],
+        2 * given["c0"],
+        [[2 * given["C0"] * size**2]],
+    )
+    model = sampled(
+        (shift + size * x)[:, None],
+        "dp",
+        component_prior=prior,
+        weight_concentration_prior=1.0,
+        n_chains=4,
+        n_samples=5000,
+    )
+    found = model.n_clusters_posterior()
+    for t, probability in case["p_Kplus"].items():
+        if probability > 0.002:
+            row = found.loc[int(t)]
+            assert abs(row["probability"] - probability) < 4 * row["mcse"] + 1e-3
+    pairs = np.triu_indices(len(x), 1)
+    np.testing.assert_allclose(model.similarity_matrix()[pairs], case["psm_pairs"], atol=0.03)
+
+
+@pytest.mark.slow
+def test_the_galaxies_of_richardson_and_green():
+    """Their table 1 (reproduced since by others): p(K | data) of 3 to 12 components."""
+    published = [0.061, 0.128, 0.182, 0.199, 0.160, 0.109, 0.071, 0.040, 0.023, 0.013]
+    X, _ = load_galaxies()
+    model = sampled(
+        X,
+        "mfm",
+        component_prior="richardson-green",
+        weight_prior="static",
+        n_components_prior=("uniform", 30),
+        n_chains=4,
+        n_samples=2000,
+        thin=40,
+        n_warmup=2000,
+    )
+    found = model.n_components_posterior().loc[3:12]
+    assert (found["mcse"] < 0.006).all() and model.converged_
+    np.testing.assert_allclose(found["probability"], published, rtol=0, atol=0.015)
+
+
+FEW = {"n_chains": 2, "n_samples": 20, "n_warmup": 20}
+
+
+def test_the_numbers_of_the_hierarchical_prior(X):
+    """As Fruhwirth-Schnatter, Malsiner-Walli and Grun (2021) have them for Gaussians."""
+    prior = sampled(X, component_prior="hierarchical", **FEW).component_prior_
+    x = X.to_numpy()
+    R, c0, g0 = x.max(0) - x.min(0), 2.5 + 0.5, 0.5 + 0.5
+    np.testing.assert_allclose(prior.mean_prior, np.median(x, axis=0))
+    np.testing.assert_allclose(prior.mean_covariance_prior, np.diag(R**2))
+    assert (prior.covariance_shape_prior, prior.scale_shape_prior) == (c0, g0)
+    np.testing.assert_allclose(prior.scale_rate_prior, np.diag(100 * g0 / c0 / R**2))
+
+
+def test_the_numbers_of_richardson_and_green(X):
+    """Their section 2.2 for one feature: xi, kappa = 1 / R^2, alpha = 2, g = 0.2, h = 10 / R^2."""
+    x = X[["height"]]
+    prior = sampled(x, component_prior="richardson-green", **FEW).component_prior_
+    low, high = x.to_numpy().min(), x.to_numpy().max()
+    assert prior.mean_prior == pytest.approx([(low + high) / 2])
+    assert prior.mean_covariance_prior == pytest.approx((high - low) ** 2)
+    assert (prior.covariance_shape_prior, prior.scale_shape_prior) == (2.0, 0.2)
+    assert prior.scale_rate_prior == pytest.approx(10 / (high - low) ** 2)
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "spherical"])
+@pytest.mark.parametrize("name", ["conjugate", "independent", "hierarchical"])
+def test_a_prior_as_used_can_be_given_again(name, covariance_type, X):
+    options = {"covariance_type": covariance_type, **FEW}
+    model = sampled(X, component_prior=name, **options)
+    again = sampled(X, component_prior=model.component_prior_, **options)
+    np.testing.assert_array_equal(model.mixtures().means, again.mixtures().means)
+    scale = model.posterior_["posterior"].get("scale")
+    assert (scale is None) == (name != "hierarchical")
+    if name == "hierarchical":
+        assert (
+            scale.dims[2:] == {"full": ("feature", "feature_bis"), "spherical": ()}[covariance_type]
+        )
+        assert (
+            "log_det_scale" in model.diagnose().index
+            and (model.quantities()["log_det_scale"]).std() > 0
+        )
+    assert hasattr(model, "mean_precision_prior_") == (name == "conjugate")
+
+
+def test_units_do_not_matter(X):
+    """The same draws of data in other units, the prior scaled by the data."""
+    model = sampled(X, component_prior="hierarchical", **FEW)
+    scaled = sampled(1000 * X + 7, component_prior="hierarchical", **FEW)
+    np.testing.assert_array_equal(model._draws.labels, scaled._draws.labels)
+    before, after = model.posterior_["posterior"]["scale"], scaled.posterior_["posterior"]["scale"]
+    np.testing.assert_allclose(after, 1e6 * before, rtol=1e-6)
 
 
 # --- what is published --------------------------------------------------------------------------
@@ -335,10 +449,38 @@ REFUSED = [
     ({"moves": "some"}, "moves must be True or False"),
     ({"warm_start": 1}, "warm_start must be True or False"),
     ({"progress_bar": "no"}, "progress_bar must be True or False"),
-    ({"mean_prior": [1.0]}, "mean_prior"),
-    ({"mean_precision_prior": 0.0}, "mean_precision_prior must be a finite number above 0"),
-    ({"degrees_of_freedom_prior": 0.5}, "degrees_of_freedom_prior"),
-    ({"covariance_prior": [[1.0, 2.0], [2.0, 1.0]]}, "positive-definite"),
+    ({"mean_prior": [1.0], "component_prior": "conjugate"}, "mean_prior"),
+    (
+        {"mean_precision_prior": 0.0, "component_prior": "conjugate"},
+        "mean_precision_prior must be a finite number above 0",
+    ),
+    ({"degrees_of_freedom_prior": 0.5, "component_prior": "conjugate"}, "degrees_of_freedom_prior"),
+    (
+        {"covariance_prior": [[1.0, 2.0], [2.0, 1.0]], "component_prior": "conjugate"},
+        "positive-definite",
+    ),
+    ({"component_prior": "hierarchicl"}, "Did you mean 'hierarchical'"),
+    ({"component_prior": 3}, "component_prior must be one of 'conjugate'"),
+    (
+        {"component_prior": "hierarchical", "mean_prior": [0.0, 0.0]},
+        r"'mean_prior' belong to component_prior='conjugate'.*=HierarchicalPrior\(mean_prior, ",
+    ),
+    (
+        {"component_prior": ConjugatePrior(), "mean_prior": [0.0, 0.0]},
+        "component_prior=ConjugatePrior",
+    ),
+    (
+        {"component_prior": IndependentPrior(mean_covariance_prior=[1.0, 1.0])},
+        "'mean_covariance_prior' should have the shape",
+    ),
+    (
+        {"component_prior": HierarchicalPrior(scale_shape_prior=0.5)},
+        "'scale_shape_prior' should be greater than 0.5",
+    ),
+    (
+        {"component_prior": HierarchicalPrior(scale_rate_prior=[[1.0, 2.0], [2.0, 1.0]])},
+        "'scale_rate_prior' should be symmetric",
+    ),
 ]
 
 

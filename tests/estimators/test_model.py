@@ -13,12 +13,13 @@ from tests.conftest import assert_mean
 N = 24
 
 
-def fitted(n_components, **options):
+def fitted(n_components, component_prior="conjugate", **options):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(N, 2)) + 8 * (np.arange(N) % 3 == 0)[:, None]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         given = {"n_chains": 2, "n_samples": 100, "progress_bar": False, "random_state": 0}
+        given["component_prior"] = component_prior
         return MCMCGaussianMixture(n_components, **given, **options).fit(X)
 
 
@@ -121,6 +122,7 @@ def test_units_do_not_change_how_an_unknown_number_is_felt():
             warnings.simplefilter("ignore", ConvergenceWarning)
             model = MCMCGaussianMixture(
                 "mfm",
+                component_prior="conjugate",
                 n_components_prior=("uniform", 5),
                 n_chains=2,
                 n_samples=100,
