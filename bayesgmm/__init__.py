@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bayesgmm import core, datasets, plots
+    from bayesgmm.calibration import calibrate
     from bayesgmm.estimators.component_priors import HierarchicalPrior, IndependentPrior
     from bayesgmm.estimators.conjugate import ConjugatePrior
     from bayesgmm.estimators.em import GaussianMixture
@@ -22,6 +23,7 @@ __all__ = [
     "IndependentPrior",
     "MCMCGaussianMixture",
     "MultivariateNormalMixture",
+    "calibrate",
     "core",
     "datasets",
     "numpyro_model",
@@ -39,6 +41,7 @@ _HOMES = {
     "MCMCGaussianMixture": "bayesgmm.estimators.mcmc",
     "MultivariateNormalMixture": "bayesgmm.inference.distribution",
     "numpyro_model": "bayesgmm.estimators.nuts",
+    "calibrate": "bayesgmm.calibration",
 }
 
 

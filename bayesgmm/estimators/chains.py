@@ -138,6 +138,11 @@ class Sample(NamedTuple):
         """Clusters with points, [C, S]."""
         return (self.counts > 0).sum(-1)
 
+    @property
+    def hierarchical(self) -> bool:
+        """Whether there is a C0."""
+        return bool(np.any(self.scale))
+
     def label_free(self) -> dict[str, np.ndarray]:
         """Quantities [C, S] that do not depend on which label is which."""
         return label_free(self.counts, self.mixtures.log_weights, self.log_likelihood)

@@ -24,6 +24,13 @@ from bayesgmm.estimators.chains import (
 )
 from bayesgmm.estimators.checks import check_number, check_univariate, lookup, warn_not_converged
 from bayesgmm.estimators.em import GaussianMixture
+from bayesgmm.estimators.model import (
+    Specification,
+    clusters,
+    label_free,
+    log_prior_group,
+    prior_groups,
+)
 from bayesgmm.estimators.points import in_blocks, standard_data
 from bayesgmm.estimators.sampling import (
     WeightOptions,
@@ -373,6 +380,48 @@ class MCMCGaussianMixture(MixtureEstimator):
     def _family(self) -> Covariance:
         return priors.CONJUGATE[self.covariance_type]
 
+    def specification(self, X: Any) -> Specification:
+        """The prior that a fit of these points has, its defaults scaled by them; nothing is fitted.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame [N, D]
+
+        Returns
+        -------
+        Specification
+            The prior, in the user's units and the sampler's, and the sampler's configuration.
+
+        Raises
+        ------
+        ValueError
+            If an option is not as described, or the sampler is not Gibbs.
+        """
+        options = self._check_options()
+        if self.sampler_ != "gibbs":
+            raise ValueError(
+                "the specification of a model, and its calibration, are of the Gibbs sampler; got "
+                f"sampler={self.sampler!r} with component_prior={self.component_prior!r}. Set "
+                "sampler='gibbs' and a component_prior that it has."
+            )
+        kept = Entered(np.asarray(self._enter(X).X, np.float64), None)
+        check_univariate(self.covariance_type, kept.X.shape[1])
+        units = self._units(kept, self._family.scaling)
+        seen = component_priors.Seen(kept, units, self._family, options.known or SEVERAL)
+        own = component_priors.resolved(self.component_prior, self._given(), seen)
+        return self._specified(own, units, options, len(kept.X))
+
+    def _specified(
+        self, own: Any, units: Standardizer, options: WeightOptions, n_rows: int
+    ) -> Specification:
+        D = len(units.scale)
+        plain, in_core = (
+            component_priors.in_core(own, each, self._family)
+            for each in (Standardizer(np.zeros(D), np.ones(D)), units)
+        )
+        prior = gibbs.GibbsPrior(options.prior, options.concentration, plain)
+        return Specification(prior, self._configs(options, n_rows)[1], options, units, in_core)
+
     def _sample(
         self,
         data: Data,
@@ -466,6 +515,10 @@ class MCMCGaussianMixture(MixtureEstimator):
         self._draws = joined(self._draws if resume else None, new)
         self._stats = joined_stats(self._stats if resume else None, found.stats)
         self._kept, self._options = kept, options
+        expressible = not is_numpyros(self.component_prior)
+        self._specification = (
+            self._specified(found.prior, units, options, len(kept.X)) if expressible else None
+        )
         self.__dict__.pop("_tree", None)
         self.n_iter_ = int(draws.state.sweep.max())
         self.n_draws_ = self._draws.alpha.size
@@ -543,18 +596,7 @@ class MCMCGaussianMixture(MixtureEstimator):
     def quantities(self) -> dict[str, np.ndarray]:
         """What `diagnose` judges: quantities [C, S] that do not depend on labels, by name."""
         check_is_fitted(self)
-        found = self._draws.label_free()
-        if self._options.kind.weights in ("static", "dynamic"):
-            found["n_components"] = self._draws.n_components
-        if self._options.learned is not None:
-            found["concentration"] = self._draws.alpha
-        if self._hierarchical:
-            found["log_det_scale"] = _log_determinant(self._draws.scale)
-        return found
-
-    @property
-    def _hierarchical(self) -> bool:
-        return isinstance(self.component_prior_, component_priors.HierarchicalPrior)
+        return label_free(self._draws, self._options)
 
     def n_clusters_posterior(self) -> Any:
         """Posterior of the number of clusters that hold points, K+.
@@ -622,7 +664,12 @@ class MCMCGaussianMixture(MixtureEstimator):
 
     @property
     def posterior_(self) -> Any:
-        """The draws as an xarray DataTree, made when first asked for."""
+        """The draws as an xarray DataTree, made when first asked for.
+
+        Its groups are posterior, sample_stats, log_likelihood (of each point, where that is not too
+        large), log_prior, posterior_predictive, prior, prior_predictive and observed_data; those of
+        the prior not where it is made of NumPyro's distributions.
+        """
         check_is_fitted(self)
         if not hasattr(self, "_tree"):
             self._tree = self._make_tree()
@@ -631,19 +678,14 @@ class MCMCGaussianMixture(MixtureEstimator):
     def _make_tree(self) -> Any:
         draws, (N, D) = self._draws, self._kept.X.shape
         C, S = draws.alpha.shape
-        K = int(draws.n_clusters.max())
-        covariances = draws.mixtures.scales[:, :, :K]
-        covariances = covariances @ np.swapaxes(covariances, -1, -2)
-        held = draws.counts[:, :, :K] > 0
         groups = {
             "posterior": {
-                "weights": np.where(held, np.exp(draws.mixtures.log_weights[:, :, :K]), 0.0),
-                "means": np.where(held[..., None], draws.mixtures.means[:, :, :K], np.nan),
-                "covariances": np.where(held[..., None, None], covariances, np.nan),
+                **clusters(draws),
                 "labels": draws.labels,
-                **({"scale": self._draws.scale} if self._hierarchical else {}),
+                **({"scale": draws.scale} if draws.hierarchical else {}),
                 **self.quantities(),
             },
+            **self._prior_groups(),
             "sample_stats": {"lp": draws.log_likelihood, **self._stats},
             "observed_data": {"x": self._kept.X},
         }
@@ -661,6 +703,14 @@ class MCMCGaussianMixture(MixtureEstimator):
         if self.truncation_ is not None:
             attrs |= {"truncation": self.truncation_, "leftover": self.leftover_}
         return summary.tree(groups, names, np.arange(N), attrs)
+
+    def _prior_groups(self) -> dict[str, dict[str, np.ndarray]]:
+        """What the prior says, unless it is NumPyro's own."""
+        spec = self._specification
+        if spec is None:
+            return {}
+        groups = prior_groups(spec, len(self._kept.X), PREDICTED)
+        return {**groups, "log_prior": log_prior_group(spec, self._draws)}
 
     # --- points
 
@@ -722,13 +772,6 @@ class MCMCGaussianMixture(MixtureEstimator):
         rng = check_random_state(self.random_state)
         found, labels = predictive.sample(self._flat_mixtures(), n_samples, rng)
         return found.astype(self.means_.dtype), labels
-
-
-def _log_determinant(scale: np.ndarray) -> np.ndarray:
-    """Of scales [C, S, D, D], [C, S, D] or [C, S]."""
-    if scale.ndim == 4:
-        return np.linalg.slogdet(scale)[1]
-    return np.log(scale).sum(-1) if scale.ndim == 3 else np.log(scale)
 
 
 def _repeated(entered: Entered) -> Entered:
