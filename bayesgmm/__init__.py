@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bayesgmm import core, datasets, plots
+    from bayesgmm.calibration import calibrate
     from bayesgmm.compilation import enable_compilation_cache
     from bayesgmm.estimators.component_priors import HierarchicalPrior, IndependentPrior
     from bayesgmm.estimators.conjugate import ConjugatePrior
     from bayesgmm.estimators.em import GaussianMixture
     from bayesgmm.estimators.mcmc import MCMCGaussianMixture
+    from bayesgmm.estimators.nuts import numpyro_model
     from bayesgmm.estimators.variational import BayesianGaussianMixture
+    from bayesgmm.inference.distribution import MultivariateNormalMixture
 
 __all__ = [
     "BayesianGaussianMixture",
@@ -20,8 +23,11 @@ __all__ = [
     "HierarchicalPrior",
     "IndependentPrior",
     "MCMCGaussianMixture",
+    "MultivariateNormalMixture",
+    "calibrate",
     "core",
     "datasets",
+    "numpyro_model",
     "enable_compilation_cache",
     "plots",
 ]
@@ -35,6 +41,9 @@ _HOMES = {
     "HierarchicalPrior": "bayesgmm.estimators.component_priors",
     "IndependentPrior": "bayesgmm.estimators.component_priors",
     "MCMCGaussianMixture": "bayesgmm.estimators.mcmc",
+    "MultivariateNormalMixture": "bayesgmm.inference.distribution",
+    "numpyro_model": "bayesgmm.estimators.nuts",
+    "calibrate": "bayesgmm.calibration",
     "enable_compilation_cache": "bayesgmm.compilation",
 }
 

@@ -1,4 +1,4 @@
-"""Pictures of a fitted mixture: every function takes `ax` and returns `ax`.
+"""Pictures of a fitted mixture: every function takes `ax` and returns `ax` (but for calibration).
 
 They read fitted attributes only, so every estimator of the package can be drawn by each of them.
 With ``ax=None`` a function makes a figure of its own, of a size for print and with constrained
@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
@@ -30,6 +31,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 __all__ = [
+    "plot_calibration",
     "plot_components",
     "plot_density",
     "plot_objective",
@@ -448,6 +450,48 @@ class _Marginal(NamedTuple):
     weights: np.ndarray  # [K]
     means: np.ndarray  # [K, d]
     scales: np.ndarray  # [K, d, d]
+
+
+def plot_calibration(bands: dict[str, Any]) -> Figure:
+    """Distribution functions of calibration ranks less the uniform one, one panel a quantity.
+
+    Parameters
+    ----------
+    bands : dict from the name of a quantity to posterior.uniformity.Band
+        `bayesgmm.calibrate(...).plot()` makes them.
+
+    Returns
+    -------
+    matplotlib Figure
+        A curve that leaves its grey band is drawn in another colour, and thicker: that quantity
+        is not calibrated. Above the line at the left: the truth is often among the smallest draws.
+    """
+    columns = min(4, len(bands))
+    rows = -(-len(bands) // columns)
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(2.3 * columns, 1.7 * rows + 0.3),
+        layout="constrained",
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+    )
+    for ax, (name, band) in zip(axes.flat, bands.items(), strict=False):
+        ax.fill_between(band.points, band.lower, band.upper, color="0.85", linewidth=0)
+        ax.axhline(0.0, color="0.5", linewidth=0.8)
+        color, width = (_COLORS[0], 1.2) if band.inside else (_COLORS[1], 2.0)
+        ax.plot(band.points, band.difference, color=color, linewidth=width)
+        ax.set_title(name.replace("_", " "), fontsize="medium")
+        ax.set_xlim(0, 1)
+        ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+    for ax in axes.flat[len(bands) :]:
+        ax.set_visible(False)
+    for ax in axes.flat[len(bands) - columns : len(bands)]:
+        ax.tick_params(labelbottom=True)  # the last of its column
+    figure.supxlabel("rank of the truth among the draws, as a share", fontsize="medium")
+    figure.supylabel("distribution − uniform", fontsize="medium")
+    return figure
 
 
 def _ask(model: Any, method: str, points: np.ndarray) -> Any:

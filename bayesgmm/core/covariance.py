@@ -225,7 +225,7 @@ PACKING = {
         lambda K, D: (D, D),
     ),
     "diag": Packing(
-        lambda matrices: np.diagonal(matrices, axis1=1, axis2=2),
+        lambda matrices: matrices.diagonal(axis1=1, axis2=2),
         lambda packed, K, D: packed[:, :, None] * np.eye(D, dtype=packed.dtype),
         lambda K, D: (K, D),
     ),

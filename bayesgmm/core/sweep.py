@@ -138,7 +138,7 @@ def _softmax(joint: Array) -> tuple[Array, Array, Array]:
     The division is left to the caller, who joins it with the weights: one a point, not one an
     entry.
     """
-    top = joint.max(0)
+    top = jax.lax.stop_gradient(joint.max(0))  # it cancels
     top = jnp.where(top > -jnp.inf, top, 0.0)  # no component at all: density 0, not NaN
     below = joint - top
     power = jnp.where(below < _least(joint.dtype), 0.0, jnp.exp(below))
@@ -308,10 +308,15 @@ def joint_of(data: Data, mixture: Mixture, form: Form) -> Array:
 
 
 def density_of(data: Data, mixture: Mixture, form: Form) -> Array:
-    """Log density of every point, [N], in chunks; that of padding means nothing."""
+    """Log density of every point, [N], in chunks; that of padding means nothing.
+
+    Its derivatives pass in the same chunks, each evaluated anew, so that nothing of size N x K is
+    kept for them.
+    """
     frame = frame_of(form)
     coefficients = frame.encode(mixture)
 
+    @partial(jax.checkpoint, prevent_cse=False)
     def body(part: Data, _):
         return (), _softmax(frame.joint(coefficients, part.points)[0])[2]
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -138,6 +138,11 @@ class Sample(NamedTuple):
         """Clusters with points, [C, S]."""
         return (self.counts > 0).sum(-1)
 
+    @property
+    def hierarchical(self) -> bool:
+        """Whether there is a C0."""
+        return bool(np.any(self.scale))
+
     def label_free(self) -> dict[str, np.ndarray]:
         """Quantities [C, S] that do not depend on which label is which."""
         return label_free(self.counts, self.mixtures.log_weights, self.log_likelihood)
@@ -225,3 +230,38 @@ def _wide(sample: Sample, T: int) -> Sample:
         pad(log_weights, constant_values=-np.inf), pad(means), np.concatenate([scales, unit], 2)
     )
     return sample._replace(mixtures=mixtures, counts=pad(sample.counts))
+
+
+class Sampled(NamedTuple):
+    """What a sampler leaves to the estimator.
+
+    Attributes
+    ----------
+    draws : inference.chains.Draws
+    config : object
+        That of the chains, with which they go on.
+    units : Standardizer
+        Those of the draws.
+    prior : object
+        Of the components, with all of its numbers, in the user's units.
+    said : list of str
+        What is wrong with the draws, in sentences, with what to do about it.
+    stats : dict from name to ndarray [C, S]
+        Of the sampler.
+    """
+
+    draws: Draws
+    config: Any
+    units: Standardizer
+    prior: Any
+    said: list[str]
+    stats: dict[str, np.ndarray]
+
+
+def joined_stats(
+    before: dict[str, np.ndarray] | None, after: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Statistics of the same chains, one after the other."""
+    if before is None:
+        return after
+    return {name: np.concatenate([before[name], after[name]], 1) for name in after}

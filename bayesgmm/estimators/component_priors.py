@@ -284,8 +284,9 @@ def kind_of(component_prior: Any) -> Kind:
         if isinstance(component_prior, kind.of):
             return kind
     raise ValueError(
-        f"component_prior must be one of {listed(KINDS)}, or a ConjugatePrior, an IndependentPrior "
-        f"or a HierarchicalPrior; got {component_prior!r}.{hint(KINDS, component_prior)}"
+        f"component_prior must be one of {listed([*KINDS, 'lkj'])}, a ConjugatePrior, an "
+        f"IndependentPrior or a HierarchicalPrior, or a dict of NumPyro distributions; got "
+        f"{component_prior!r}.{hint(KINDS, component_prior)}"
     )
 
 

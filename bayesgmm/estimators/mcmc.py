@@ -14,14 +14,32 @@ from bayesgmm.core.independent import HierarchicalPrior
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.estimators import component_priors, priors
 from bayesgmm.estimators.base import Entered, MixtureEstimator, check_n_samples
-from bayesgmm.estimators.chains import Bar, first_labels, in_order, joined
+from bayesgmm.estimators.chains import (
+    Bar,
+    Sampled,
+    first_labels,
+    in_order,
+    joined,
+    joined_stats,
+)
 from bayesgmm.estimators.checks import check_number, check_univariate, lookup, warn_not_converged
 from bayesgmm.estimators.em import GaussianMixture
+from bayesgmm.estimators.model import (
+    Specification,
+    clusters,
+    label_free,
+    log_prior_group,
+    prior_groups,
+)
 from bayesgmm.estimators.points import in_blocks, standard_data
 from bayesgmm.estimators.sampling import (
     WeightOptions,
+    check_alone,
     check_counts,
+    is_numpyros,
+    is_whole,
     prior_of_clusters,
+    sampler_of,
     weight_options,
 )
 from bayesgmm.inference import chains, gibbs, splitmerge
@@ -64,7 +82,12 @@ class MCMCGaussianMixture(MixtureEstimator):
     covariance_type : str, default "full"
         "full" (VVV), "tied" (EEE), "diag" (VVI), "spherical" (VII), by scikit-learn's name or
         mclust's; "E" (shared variance) and "V" for one feature.
-    component_prior : str or object, default "hierarchical"
+    sampler : {"auto", "gibbs", "nuts"}, default "auto"
+        Blocked Gibbs sampling, or NumPyro's no-U-turn sampler on `numpyro_model`, its labels summed
+        out: for a known number of components and truncated processes, any prior of the components,
+        and fractional weights of the points. "auto" is "gibbs", but for a `component_prior` that
+        only "nuts" has.
+    component_prior : str, object or dict, default "hierarchical"
         Of means and covariances. "hierarchical": means independent of covariances, and a random
         scale of these, common to all components, so that the data say how wide clusters are
         (Fruhwirth-Schnatter, Malsiner-Walli and Grun 2021). "independent": the same with a fixed
@@ -73,6 +96,11 @@ class MCMCGaussianMixture(MixtureEstimator):
         for one feature, means about the middle of the range R, variance R^2, c0 = 2, g0 = 0.2,
         G0 = 10 / R^2; of more features c0 and g0 are (D - 1) / 2 more. Or a `ConjugatePrior`,
         `IndependentPrior` or `HierarchicalPrior`.
+        With "nuts" alone "lkj": LKJ(1) correlations, log-normal standard
+        deviations about half that of the data, and normal means, all independent; or a dict of
+        NumPyro distributions of one component, in the units of the data, with the keys "means" and
+        "scales" and "correlations" (a Cholesky factor), or "means" and "scale_tril", or "means"
+        and "covariances"; "means" and "scales" or "variances" for "diag" and "spherical".
     mean_prior : array [D], optional
         The mean of the points when not given. This and the next three are for
         ``component_prior="conjugate"``.
@@ -101,18 +129,21 @@ class MCMCGaussianMixture(MixtureEstimator):
         Of "mfm": Dirichlet(alpha / K) or Dirichlet(alpha) weights; "dynamic" when not given.
     max_components : int, optional
         The most components that a draw may hold where their number is not known. When not given
-        room is made as it is needed.
+        room is made as it is needed. With "nuts" the number T to which a process is truncated, the
+        last component taking all that T - 1 sticks leave: when not given, the least that leaves
+        less than 0.001 in the mean of the prior, at most 64.
     moves : bool, default True
-        Whether each sweep proposes to split and to merge clusters: two such moves where their
-        number is unknown; of a known number one that does both, with more than 2,000 points in the
-        warm-up only.
+        Of "gibbs": whether each sweep proposes to split and to merge clusters: two such moves
+        where their number is unknown; of a known number one that does both, with more than 2,000
+        points in the warm-up only.
     n_chains : int, default 4
         They begin at k-means, at random labels, with all points in one cluster, and at the nearest
         of random points, in turn.
     n_samples : int, default 1000
         Draws kept of each chain.
     n_warmup : int, optional
-        Sweeps of each chain before the first draw; ``n_samples * thin`` when not given.
+        Sweeps of each chain before the first draw (of "nuts", iterations that adapt step size and
+        masses); ``n_samples * thin`` when not given.
     thin : int, default 1
         Sweeps a draw.
     random_state : int, RandomState or None
@@ -142,8 +173,11 @@ class MCMCGaussianMixture(MixtureEstimator):
         Draws kept, of all chains together.
     posterior_ : xarray.DataTree
         The draws in ArviZ's schema.
-    component_prior_ : ConjugatePrior, IndependentPrior or HierarchicalPrior
+    component_prior_ : ConjugatePrior, IndependentPrior, HierarchicalPrior or dict
         The prior as used, with all of its numbers.
+    sampler_ : {"gibbs", "nuts"}
+    truncation_, leftover_ : int, float
+        Of a process by "nuts": T, and the prior mean of what the last component stands for.
     mean_prior_, mean_precision_prior_, degrees_of_freedom_prior_, covariance_prior_
         Those of them that it has.
     mixture_ : core.Mixture
@@ -179,6 +213,7 @@ class MCMCGaussianMixture(MixtureEstimator):
         n_components: Any = "mfm",
         *,
         covariance_type: str = "full",
+        sampler: str = "auto",
         component_prior: Any = "hierarchical",
         mean_prior: Any = None,
         mean_precision_prior: float | None = None,
@@ -200,6 +235,7 @@ class MCMCGaussianMixture(MixtureEstimator):
     ):
         self.n_components = n_components
         self.covariance_type = covariance_type
+        self.sampler = sampler
         self.component_prior = component_prior
         self.mean_prior = mean_prior
         self.mean_precision_prior = mean_precision_prior
@@ -229,9 +265,10 @@ class MCMCGaussianMixture(MixtureEstimator):
         X : array-like or DataFrame [N, D]
             Computed in float64 whatever its type.
         y : ignored
-        sample_weight : array-like [N] of whole numbers, optional
-            A row of weight 2 counts as two rows, each with a label of its own; one of weight 0 as
-            none.
+        sample_weight : array-like [N], optional
+            The power of the likelihood of each row. A row of weight 2 counts as two rows, each
+            with a label of its own; one of weight 0 as none. Fractions, for "nuts" alone, leave
+            each row one label.
 
         Returns
         -------
@@ -255,26 +292,63 @@ class MCMCGaussianMixture(MixtureEstimator):
         options = self._check_options()
         resume = self.warm_start and hasattr(self, "_chains")
         entered = self._enter(X, sample_weight)
-        copies = check_counts(entered.weight)
-        rows = entered.X if copies is None else np.repeat(entered.X, copies, axis=0)
-        order = np.lexsort(rows.T)  # so that the draws do not depend on that of the rows
-        kept = Entered(np.asarray(rows[order], np.float64), None)
+        counted = self.sampler_ == "gibbs" or is_whole(entered.weight)
+        rows = _repeated(entered) if counted else entered.kept(relative=False)
+        rows = Entered(np.asarray(rows.X, np.float64), rows.weight)
+        order = np.lexsort(rows.X.T)  # so that the draws do not depend on that of the rows
+        kept = Entered(*(None if leaf is None else leaf[order] for leaf in rows))
         check_univariate(self.covariance_type, kept.X.shape[1])
-        if resume and not np.array_equal(rows, self._kept.X):
+        if resume and not _same(rows, self._kept):
             raise ValueError(OTHER)
         units = self._units(kept, self._family.scaling)
         seen = component_priors.Seen(kept, units, self._family, options.known or SEVERAL)
-        own = component_priors.resolved(self.component_prior, self._given(), seen)
-        data = standard_data(kept.X, None, units)
+        self.truncation_, self.leftover_ = None, None
         with float_scope("float64"):
-            draws, config = self._sample(data, len(kept.X), units, own, options, resume)
-        draws = draws._replace(labels=draws.labels[:, :, np.argsort(order)])
-        kept = Entered(np.asarray(rows, np.float64), None)
-        self._leave(draws, config, units, own, entered, kept, options, resume)
+            run = self._by_nuts if self.sampler_ == "nuts" else self._by_gibbs
+            found = run(kept, seen, options, resume)
+        labels = found.draws.labels[:, :, np.argsort(order)]
+        found = found._replace(draws=found.draws._replace(labels=labels))
+        self._leave(found, entered, rows, options, resume)
+
+    def _by_gibbs(
+        self, kept: Entered, seen: component_priors.Seen, options: WeightOptions, resume: bool
+    ) -> Sampled:
+        own = component_priors.resolved(self.component_prior, self._given(), seen)
+        data, N = standard_data(kept.X, None, seen.units), len(kept.X)
+        draws, config = self._sample(data, N, seen.units, own, options, resume)
+        said = []
+        if draws.crowded.any() and options.known is None:
+            most = self.max_components or chains.SLOTS[-1]
+            said = [
+                f"{int(draws.crowded.sum())} sweeps needed more than the {most} components that "
+                "max_components allows, so that the draws are not of the posterior: raise it"
+            ]
+        return Sampled(draws, config, seen.units, own, said, {})
+
+    def _by_nuts(
+        self, kept: Entered, seen: component_priors.Seen, options: WeightOptions, resume: bool
+    ) -> Sampled:
+        from bayesgmm.estimators import nuts  # with NumPyro, which takes a second
+
+        own = self.component_prior
+        if not is_numpyros(own):
+            own = component_priors.resolved(own, self._given(), seen)
+        last = self._chains if resume else None
+        found = nuts.sampled(self, kept, seen.units, own, options, last)
+        if found is None:  # other chains than those of the last fit
+            raise ValueError(OTHER)
+        if options.known is None:
+            self.truncation_ = found.config.model.n_components
+            self.leftover_ = nuts.left_by(options, self.truncation_)
+        return found
 
     def _check_options(self) -> WeightOptions:
         lookup(priors.CONJUGATE, self.covariance_type, "covariance_type")
-        component_priors.check_given(self.component_prior, self._given())
+        self.sampler_ = sampler_of(self.sampler, self.component_prior, self.n_components)
+        if is_numpyros(self.component_prior):
+            check_alone(self.component_prior, self._given())
+        else:
+            component_priors.check_given(self.component_prior, self._given())
         options = weight_options(
             self.n_components,
             self.weight_prior,
@@ -304,6 +378,48 @@ class MCMCGaussianMixture(MixtureEstimator):
     @property
     def _family(self) -> Covariance:
         return priors.CONJUGATE[self.covariance_type]
+
+    def specification(self, X: Any) -> Specification:
+        """The prior that a fit of these points has, its defaults scaled by them; nothing is fitted.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame [N, D]
+
+        Returns
+        -------
+        Specification
+            The prior, in the user's units and the sampler's, and the sampler's configuration.
+
+        Raises
+        ------
+        ValueError
+            If an option is not as described, or the sampler is not Gibbs.
+        """
+        options = self._check_options()
+        if self.sampler_ != "gibbs":
+            raise ValueError(
+                "the specification of a model, and its calibration, are of the Gibbs sampler; got "
+                f"sampler={self.sampler!r} with component_prior={self.component_prior!r}. Set "
+                "sampler='gibbs' and a component_prior that it has."
+            )
+        kept = Entered(np.asarray(self._enter(X).X, np.float64), None)
+        check_univariate(self.covariance_type, kept.X.shape[1])
+        units = self._units(kept, self._family.scaling)
+        seen = component_priors.Seen(kept, units, self._family, options.known or SEVERAL)
+        own = component_priors.resolved(self.component_prior, self._given(), seen)
+        return self._specified(own, units, options, len(kept.X))
+
+    def _specified(
+        self, own: Any, units: Standardizer, options: WeightOptions, n_rows: int
+    ) -> Specification:
+        D = len(units.scale)
+        plain, in_core = (
+            component_priors.in_core(own, each, self._family)
+            for each in (Standardizer(np.zeros(D), np.ones(D)), units)
+        )
+        prior = gibbs.GibbsPrior(options.prior, options.concentration, plain)
+        return Specification(prior, self._configs(options, n_rows)[1], options, units, in_core)
 
     def _sample(
         self,
@@ -386,30 +502,32 @@ class MCMCGaussianMixture(MixtureEstimator):
 
     def _leave(
         self,
-        draws: chains.Draws,
-        config: gibbs.GibbsConfig,
-        units: Standardizer,
-        own: Any,
+        found: Sampled,
         entered: Entered,
         kept: Entered,
         options: WeightOptions,
         resume: bool,
     ) -> None:
-        S = draws.labels.shape[1]
+        draws, units, S = found.draws, found.units, found.draws.labels.shape[1]
         if draws.interrupted and S < ENOUGH:
             raise KeyboardInterrupt(f"after {S} draws a chain: the last fit is kept, if any")
-        self._chains = draws.state, config
-        found = in_order(draws, units, len(kept.X), priors.area_of(units, self._family))
-        self._draws = joined(self._draws if resume else None, found)
+        self._chains = draws.state, found.config
+        new = in_order(draws, units, kept.total, priors.area_of(units, self._family))
+        self._draws = joined(self._draws if resume else None, new)
+        self._stats = joined_stats(self._stats if resume else None, found.stats)
         self._kept, self._options = kept, options
+        expressible = not is_numpyros(self.component_prior)
+        self._specification = (
+            self._specified(found.prior, units, options, len(kept.X)) if expressible else None
+        )
         self.__dict__.pop("_tree", None)
         self.n_iter_ = int(draws.state.sweep.max())
         self.n_draws_ = self._draws.alpha.size
-        self.component_prior_ = own
+        self.component_prior_ = found.prior
         self._publish_hyperparameters()
         self._summarize(entered.X.dtype)
         self.labels_ = self._probabilities(entered.X).argmax(1)
-        self._judge(draws)
+        self._judge(draws, found.said)
 
     def _publish_hyperparameters(self) -> None:
         """Scikit-learn's names, where the prior has them."""
@@ -437,19 +555,13 @@ class MCMCGaussianMixture(MixtureEstimator):
         self._publish(Mixture(np.log(weights), means.mean(0), root), identity, dtype)
         self.n_components_ = K
 
-    def _judge(self, draws: chains.Draws) -> None:
+    def _judge(self, draws: chains.Draws, wrong: list[str]) -> None:
         """`converged_`, and a warning that says what is wrong and what to do."""
         table = self.diagnose()
         self.converged_ = summary.has_converged(table)
         said = summary.advice(table, self._draws.log_likelihood)
-        if draws.crowded.any() and self._options.known is None:
-            most = self.max_components or chains.SLOTS[-1]
-            said.insert(
-                0,
-                f"{int(draws.crowded.sum())} sweeps needed more than the {most} components that "
-                "max_components allows, so that the draws are not of the posterior: raise it",
-            )
-            self.converged_ = False
+        if wrong:
+            said, self.converged_ = [*wrong, *said], False
         if draws.interrupted:
             said.insert(
                 0,
@@ -485,18 +597,7 @@ class MCMCGaussianMixture(MixtureEstimator):
     def quantities(self) -> dict[str, np.ndarray]:
         """What `diagnose` judges: quantities [C, S] that do not depend on labels, by name."""
         check_is_fitted(self)
-        found = self._draws.label_free()
-        if self._options.kind.weights in ("static", "dynamic"):
-            found["n_components"] = self._draws.n_components
-        if self._options.learned is not None:
-            found["concentration"] = self._draws.alpha
-        if self._hierarchical:
-            found["log_det_scale"] = _log_determinant(self._draws.scale)
-        return found
-
-    @property
-    def _hierarchical(self) -> bool:
-        return isinstance(self.component_prior_, component_priors.HierarchicalPrior)
+        return label_free(self._draws, self._options)
 
     def n_clusters_posterior(self) -> Any:
         """Posterior of the number of clusters that hold points, K+.
@@ -564,7 +665,12 @@ class MCMCGaussianMixture(MixtureEstimator):
 
     @property
     def posterior_(self) -> Any:
-        """The draws as an xarray DataTree, made when first asked for."""
+        """The draws as an xarray DataTree, made when first asked for.
+
+        Its groups are posterior, sample_stats, log_likelihood (of each point, where that is not too
+        large), log_prior, posterior_predictive, prior, prior_predictive and observed_data; those of
+        the prior not where it is made of NumPyro's distributions.
+        """
         check_is_fitted(self)
         if not hasattr(self, "_tree"):
             self._tree = self._make_tree()
@@ -573,20 +679,15 @@ class MCMCGaussianMixture(MixtureEstimator):
     def _make_tree(self) -> Any:
         draws, (N, D) = self._draws, self._kept.X.shape
         C, S = draws.alpha.shape
-        K = int(draws.n_clusters.max())
-        covariances = draws.mixtures.scales[:, :, :K]
-        covariances = covariances @ np.swapaxes(covariances, -1, -2)
-        held = draws.counts[:, :, :K] > 0
         groups = {
             "posterior": {
-                "weights": np.where(held, np.exp(draws.mixtures.log_weights[:, :, :K]), 0.0),
-                "means": np.where(held[..., None], draws.mixtures.means[:, :, :K], np.nan),
-                "covariances": np.where(held[..., None, None], covariances, np.nan),
+                **clusters(draws),
                 "labels": draws.labels,
-                **({"scale": self._draws.scale} if self._hierarchical else {}),
+                **({"scale": draws.scale} if draws.hierarchical else {}),
                 **self.quantities(),
             },
-            "sample_stats": {"lp": draws.log_likelihood},
+            **self._prior_groups(),
+            "sample_stats": {"lp": draws.log_likelihood, **self._stats},
             "observed_data": {"x": self._kept.X},
         }
         if C * S * N <= POINTWISE:
@@ -599,8 +700,18 @@ class MCMCGaussianMixture(MixtureEstimator):
         ]
         groups["posterior_predictive"] = {"x": np.reshape(replicas, (C, some, N, D))}
         names = self._names(D)
-        attrs = {"inference_library": "bayesgmm", "sampler": "gibbs"}
+        attrs = {"inference_library": "bayesgmm", "sampler": self.sampler_}
+        if self.truncation_ is not None:
+            attrs |= {"truncation": self.truncation_, "leftover": self.leftover_}
         return summary.tree(groups, names, np.arange(N), attrs)
+
+    def _prior_groups(self) -> dict[str, dict[str, np.ndarray]]:
+        """What the prior says, unless it is NumPyro's own."""
+        spec = self._specification
+        if spec is None:
+            return {}
+        groups = prior_groups(spec, len(self._kept.X), PREDICTED)
+        return {**groups, "log_prior": log_prior_group(spec, self._draws)}
 
     # --- points
 
@@ -667,8 +778,13 @@ class MCMCGaussianMixture(MixtureEstimator):
         return found.astype(self.means_.dtype), labels
 
 
-def _log_determinant(scale: np.ndarray) -> np.ndarray:
-    """Of scales [C, S, D, D], [C, S, D] or [C, S]."""
-    if scale.ndim == 4:
-        return np.linalg.slogdet(scale)[1]
-    return np.log(scale).sum(-1) if scale.ndim == 3 else np.log(scale)
+def _repeated(entered: Entered) -> Entered:
+    """Each row as often as its weight says."""
+    copies = check_counts(entered.weight)
+    return Entered(entered.X if copies is None else np.repeat(entered.X, copies, axis=0), None)
+
+
+def _same(one: Entered, other: Entered) -> bool:
+    """Whether two have the same points and weights."""
+    pairs = zip(one, other, strict=True)
+    return all(a is b or (a is not None and np.array_equal(a, b)) for a, b in pairs)

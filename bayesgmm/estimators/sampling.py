@@ -18,8 +18,9 @@ from bayesgmm.core.partitions import (
 )
 from bayesgmm.core.slots import SlotPrior
 from bayesgmm.core.weights import FiniteMixture
-from bayesgmm.estimators.checks import check_number, hint, listed
+from bayesgmm.estimators.checks import check_number, hint, listed, lookup
 from bayesgmm.estimators.priors import DISCOUNT
+from bayesgmm.inference import SAMPLERS
 
 KMAX = 200
 """Components that a prior over their number may reach."""
@@ -231,7 +232,7 @@ def _log_prior(prior: Any) -> np.ndarray:
     name, numbers = (
         (prior[0], prior[1:]) if named else (None, np.pad(prior, (0, KMAX - len(prior))))
     )
-    with float_scope("float64"):
+    with float_scope("float64"), jax.ensure_compile_time_eval():  # in a model that is traced, too
         return np.asarray(_log_number_prior(np.asarray(numbers, float), name))
 
 
@@ -250,7 +251,7 @@ def prior_of_clusters(options: WeightOptions, n: int, most: int) -> np.ndarray:
     kind, prior, room = options.kind, options.prior, 32
     while room < most:
         room *= 2
-    given = _values(options), prior.discount, prior.log_n_components
+    given = values_of_concentration(options), prior.discount, prior.log_n_components
     with float_scope("float64"):
         found = _mean_prior(*given, kind.partitions, options.known, n, room)
     return np.asarray(found)[:most]
@@ -271,7 +272,7 @@ def _mean_prior(
     return jax.lax.map(own, alphas).mean(0)
 
 
-def _values(options: WeightOptions) -> np.ndarray:
+def values_of_concentration(options: WeightOptions) -> np.ndarray:
     """The concentration, or values of it in the middle of as many equal parts of its prior."""
     if options.learned is None:
         return np.array([options.alpha])
@@ -286,6 +287,67 @@ QUANTILE = {
 }
 
 
+OWN_TYPES = "'lkj' or a dict of NumPyro distributions"
+"""Component priors that only the no-U-turn sampler has."""
+
+
+def is_numpyros(component_prior: Any) -> bool:
+    """Whether a component prior is one of `OWN_TYPES`."""
+    return isinstance(component_prior, dict) or (
+        isinstance(component_prior, str) and component_prior == "lkj"
+    )
+
+
+def sampler_of(sampler: Any, component_prior: Any, n_components: Any) -> str:
+    """The name of the sampler, a key of `SAMPLERS`: "auto" is the one that suits the prior.
+
+    Raises
+    ------
+    ValueError
+        If there is none of this name, or it cannot sample this model.
+    """
+    lookup({"auto": None, **SAMPLERS}, sampler, "sampler")
+    own = is_numpyros(component_prior)
+    if sampler == "auto":
+        sampler = "nuts" if own else "gibbs"
+    if sampler == "gibbs" and own:
+        raise ValueError(
+            f"sampler='gibbs' cannot sample component_prior={component_prior!r}: it needs a prior "
+            f"whose conditionals are known. {OWN_TYPES} are for sampler='nuts', or 'auto'."
+        )
+    if sampler == "nuts" and isinstance(n_components, str) and n_components == "mfm":
+        raise ValueError(
+            "n_components='mfm' cannot be sampled by sampler='nuts': K, a whole number on which "
+            "the number of parameters depends, has no gradient. Give a number, 'dp' or 'py', or "
+            "use sampler='gibbs' with another component_prior."
+        )
+    return sampler
+
+
+def check_alone(component_prior: Any, given: dict[str, Any]) -> None:
+    """Without hyperparameters of the conjugate prior beside it.
+
+    Raises
+    ------
+    ValueError
+        If one is given.
+    """
+    wrong = [name for name, value in given.items() if value is not None]
+    if wrong:
+        raise ValueError(
+            f"{listed(wrong)} belong to component_prior='conjugate', and have no meaning with "
+            f"component_prior={component_prior!r}: leave them None, and say it in a dict of "
+            "NumPyro distributions."
+        )
+
+
+def is_whole(sample_weight: np.ndarray | None) -> bool:
+    """Whether weights are whole numbers, so that rows may be repeated."""
+    return sample_weight is None or np.allclose(
+        sample_weight, np.rint(sample_weight), rtol=0, atol=1e-8
+    )
+
+
 def check_counts(sample_weight: np.ndarray | None) -> np.ndarray | None:
     """Weights as whole numbers [N].
 
@@ -297,11 +359,11 @@ def check_counts(sample_weight: np.ndarray | None) -> np.ndarray | None:
     if sample_weight is None:
         return None
     counts = np.rint(sample_weight).astype(np.int64)
-    if not np.allclose(counts, sample_weight, rtol=0, atol=1e-8):
+    if not is_whole(sample_weight):
         bad = int(np.flatnonzero(~np.isclose(counts, sample_weight, rtol=0, atol=1e-8))[0])
         raise ValueError(
             "sample_weight must hold whole numbers: a Gibbs sampler gives every copy of a row a "
-            f"label of its own. Row {bad} has weight {sample_weight[bad]:g}. Use GaussianMixture "
-            "or BayesianGaussianMixture for fractional weights."
+            f"label of its own. Row {bad} has weight {sample_weight[bad]:g}. Use sampler='nuts', "
+            "GaussianMixture or BayesianGaussianMixture for fractional weights."
         )
     return counts

@@ -136,6 +136,16 @@ class Plan(NamedTuple):
     growing: Any
 
 
+def _own(data: Data, prior: GibbsPrior | None = None) -> tuple[Any, Any]:
+    """Axes of data and prior over which chains are mapped, where each has points of its own."""
+    if np.ndim(data.weight) == 1:
+        return None, None
+    if prior is None or prior.moves is None:
+        return 0, None
+    moves = prior.moves._replace(**dict.fromkeys(prior.moves._fields) | {"near": 0})
+    return 0, GibbsPrior(None, None, None, moves)
+
+
 @partial(jax.jit, static_argnames=("config", "room"), compiler_options=WIDE)
 def _advance(
     states: GibbsState, data: Data, prior: GibbsPrior, plan: Plan, config: GibbsConfig, room: int
@@ -145,7 +155,10 @@ def _advance(
     Returns the states, the last sweep of each draw [room, C, ...], how many sweeps were done, and
     whether the next one needs more slots.
     """
-    sweeps = jax.vmap(lambda state: step(state, data, prior, config))
+    mapped = jax.vmap(
+        lambda state, *given: step(state, *given, config), in_axes=(0, *_own(data, prior))
+    )
+    sweeps = lambda states: mapped(states, data, prior)  # noqa: E731
     shapes = jax.eval_shape(jax.vmap(kept), states)
     buffers = jax.tree.map(lambda leaf: jnp.zeros((room, *leaf.shape), leaf.dtype), shapes)
 
@@ -181,8 +194,8 @@ def start_all(
     scale: Array | None = None,
 ) -> GibbsState:
     """`init` of C chains, from keys [C, 2], labels [C, N], alpha [] and C0 of one component."""
-    begin = lambda key, start: init(key, data, start, alpha, T, config, scale)  # noqa: E731
-    return jax.vmap(begin)(keys, labels)
+    begin = lambda key, start, own: init(key, own, start, alpha, T, config, scale)  # noqa: E731
+    return jax.vmap(begin, in_axes=(0, 0, _own(data)[0]))(keys, labels, data)
 
 
 # --- slots ----------------------------------------------------------------------------------------
@@ -320,7 +333,8 @@ def run(
     ----------
     states : GibbsState with leading axis C
     data : Data
-        With its padding last.
+        With its padding last; with a leading axis C, every chain has as many points of its own (and
+        neighbours of its own, if there are moves).
     prior : GibbsPrior
     config : GibbsConfig
     n_draws, thin, n_warmup : int
@@ -335,7 +349,7 @@ def run(
     Draws
     """
     pieces: list[Kept] = []
-    n_points = int(np.count_nonzero(np.asarray(data.weight)))
+    n_points = int(np.count_nonzero(data.weight, axis=-1).max())
     interrupted, asked = False, Asked(n_draws, thin, n_warmup)
     try:
         for now, new, progress in _calls(states, data, prior, config, asked, max_slots):

@@ -81,11 +81,11 @@ class GibbsConfig:
     moves: tuple[int, ...] = ()
 
 
-LOSS = 1e12
+LOSS = 1e10
 """Largest `core.forms.kappa` at which the fast forms serve a sampler.
 
-They lose about so many times the rounding, in float64 a share of 1e-4 of a variance: as much as ten
-thousand draws could show, at the flattest cluster there can be.
+They lose about so many times the rounding: in float64 a share of 1e-6 of a variance, at the flattest
+cluster there can be.
 """
 
 

@@ -1,0 +1,153 @@
+"""Geweke's joint test of the Gibbs sampler: two simulators of parameters and data agree.
+
+The whole table: ``pytest -m slow -s -k every_joint tests/inference/test_geweke.py``.
+"""
+
+import gc
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import pytest
+
+from bayesgmm.core import FAMILIES, NormalInverseWishart
+from bayesgmm.core.concentration import ConcentrationPrior
+from bayesgmm.core.forms import exact_form
+from bayesgmm.core.independent import HierarchicalPrior, IndependentPrior
+from bayesgmm.core.slots import SlotPrior
+from bayesgmm.inference.geweke import Model, joint_test
+from bayesgmm.inference.gibbs import GibbsConfig, GibbsPrior
+from bayesgmm.inference.splitmerge import KNOWN, UNKNOWN
+
+FAR = 4.5
+"""Standard errors that two simulators of one distribution may be apart: of the 2,400 numbers of the
+whole table one is beyond that with probability 0.02."""
+
+
+class Weights(NamedTuple):
+    kind: str
+    prior: SlotPrior
+    concentration: ConcentrationPrior | None
+    slots: int
+
+
+GAMMA = ConcentrationPrior.gamma(2.0, 4.0)
+UP_TO_6 = np.log(np.full(6, 1 / 6))
+"""Of K: few, so that every component has a slot."""
+
+WEIGHTS = {
+    "finite": Weights("finite", SlotPrior(np.zeros(1), 3), None, 4),
+    "finite, alpha drawn": Weights("finite", SlotPrior(np.zeros(1), 3), GAMMA, 4),
+    "static": Weights("static", SlotPrior(UP_TO_6), None, 8),
+    "dynamic": Weights("dynamic", SlotPrior(UP_TO_6), ConcentrationPrior.f(6.0, 3.0), 8),
+    "dp": Weights("process", SlotPrior(np.zeros(1)), GAMMA, 32),
+    "py": Weights("process", SlotPrior(np.zeros(1), 1, 0.25), GAMMA, 32),
+}
+
+
+def components_of(name, family, D):
+    """Priors of a component whose numbers are all different from each other, and not special."""
+    matrix = 1.2 * np.eye(D) + 0.3
+    tail = {True: np.array([1.1]), False: np.linspace(0.8, 1.4, D)}
+    square = lambda a: tail[family.isotropic] * a if family.axis_aligned else a * matrix  # noqa: E731
+    mean, dof = np.linspace(0.3, -0.2, D)[None], np.array([D + 3.0])
+    if name == "conjugate":
+        return NormalInverseWishart(mean, np.array([0.5]), dof, square(1.5)[None])
+    spread = np.linspace(1.5, 2.0, D) if family.axis_aligned else 1.5 * matrix
+    if name == "independent":
+        return IndependentPrior(mean, spread[None], dof, square(1.5)[None])
+    return HierarchicalPrior(mean, spread[None], dof, np.array([D / 2 + 1.0]), square(2.0)[None])
+
+
+def model_of(weights, components, family, D=2, N=5, moves=True):
+    kind, prior, concentration, slots = WEIGHTS[weights]
+    family = FAMILIES[family]
+    moves = (KNOWN if kind == "finite" else UNKNOWN) if moves else ()
+    config = GibbsConfig(
+        family, exact_form(family.axis_aligned), kind, concentration is not None, moves
+    )
+    concentration = concentration or ConcentrationPrior.gamma(1.0, 1.0)
+    own = components_of(components, family, D)
+    return Model(GibbsPrior(prior, concentration, own), config, 1.2, N, slots)
+
+
+def farthest(found):
+    name = max(found, key=lambda name: abs(found[name][2]))
+    return name, found[name][2]
+
+
+CASES = {
+    "dynamic, with moves": model_of("dynamic", "conjugate", "full"),
+    "Pitman-Yor, hierarchical": model_of("py", "hierarchical", "full"),
+}
+"""What is tested always: programs that the tests of the test share."""
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_both_simulators_agree(name):
+    found = joint_test(np.random.default_rng(1), CASES[name], 1000, 40)
+    assert abs(farthest(found)[1]) < FAR, farthest(found)
+
+
+def wrong(prior, **changes):
+    """The prior with leaves of its parts changed."""
+    parts = {
+        part: getattr(prior, part)._replace(**{leaf: change(getattr(getattr(prior, part), leaf))})
+        for part, (leaf, change) in changes.items()
+    }
+    return prior._replace(**parts)
+
+
+ERRORS = {
+    "degrees of freedom": ("dynamic, with moves", {"components": ("dof", lambda v: v + 1)}),
+    "factor of the scale": ("dynamic, with moves", {"components": ("scale", lambda v: 2 * v)}),
+    "prior of K": (
+        "dynamic, with moves",
+        {"weights": ("log_n_components", lambda v: v - 0.5 * np.arange(6))},
+    ),
+    "Jacobian of alpha": ("dynamic, with moves", {"concentration": ("power", lambda v: v - 1)}),
+    "discount": ("Pitman-Yor, hierarchical", {"weights": ("discount", lambda v: 0.0 * v)}),
+    "shape of C0": ("Pitman-Yor, hierarchical", {"components": ("shape", lambda v: v + 0.5)}),
+}
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_an_error_of_the_sampler_is_found(error):
+    name, changes = ERRORS[error]
+    model = CASES[name]
+    found = joint_test(np.random.default_rng(2), model, 1000, 40, wrong(model.prior, **changes))
+    assert abs(farthest(found)[1]) > 6, farthest(found)
+
+
+WAYS = [
+    (components, moves)
+    for components in ("conjugate", "independent", "hierarchical")
+    for moves in (True, False)
+]
+EVERY = [
+    (weights, *way, family, 2)
+    for weights in WEIGHTS
+    if weights != "finite, alpha drawn"
+    for way in WAYS
+    for family in ("full", "tied", "diag", "spherical")
+] + [
+    *((weights, "conjugate", True, "full", 1) for weights in WEIGHTS),
+    ("finite, alpha drawn", "conjugate", True, "full", 2),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", EVERY, ids=lambda case: "-".join(map(str, case)))
+def test_every_joint(case):
+    weights, components, moves, family, D = case
+    model = model_of(weights, components, family, D, 4 if D == 1 else 5, moves)
+    found = joint_test(np.random.default_rng(3), model, 1500, 40)
+    name, z = farthest(found)
+    zs = np.array([row[2] for row in found.values() if row[2] != 0])
+    print(
+        f"\n| {weights} | {components} | {'yes' if moves else 'no'} | {family} | {D} | {len(zs)} "
+        f"| {np.sqrt(np.square(zs).mean()):.2f} | {z:+.2f} ({name}) |"
+    )
+    jax.clear_caches()  # each program is used once, and there are many
+    gc.collect()
+    assert abs(z) < FAR
