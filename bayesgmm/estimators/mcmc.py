@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.core.arrays import Data, Standardizer, float_scope
 from bayesgmm.core.covariance import Covariance
-from bayesgmm.core.forms import Form
+from bayesgmm.core.forms import Form, exact_form
 from bayesgmm.core.independent import HierarchicalPrior
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.estimators import component_priors, priors
@@ -419,7 +419,9 @@ class MCMCGaussianMixture(MixtureEstimator):
             for each in (Standardizer(np.zeros(D), np.ones(D)), units)
         )
         prior = gibbs.GibbsPrior(options.prior, options.concentration, plain)
-        return Specification(prior, self._configs(options, n_rows)[1], options, units, in_core)
+        form = exact_form(self._family.axis_aligned)  # for any points there may be
+        config = self._configs(options, n_rows, form)[1]
+        return Specification(prior, config, options, units, in_core)
 
     def _sample(
         self,

@@ -84,8 +84,8 @@ class GibbsConfig:
 LOSS = 1e10
 """Largest `core.forms.kappa` at which the fast forms serve a sampler.
 
-They lose about so many times the rounding: in float64 a share of 1e-6 of a variance, at the flattest
-cluster there can be.
+They lose about so many times the rounding: in float64 a share of 1e-6 of a variance, at the
+flattest cluster there can be.
 """
 
 
