@@ -146,7 +146,7 @@ def _least_certain(fitted: Fitted) -> str:
         pairs = [(k, p[k]) for k, p in zip(order[:, place], ranked, strict=True)]
         columns.append([title, *(f"{k} ({_small(p)})" for k, p in pairs)])
     title = (
-        f"Least certain points ({doubtful} of {len(found)} are doubtful), "
+        f"Least certain points ({doubtful} of {len(found)} doubtful), "
         "clusters with their probabilities"
     )
     return "\n".join([title, *_lines(columns)])

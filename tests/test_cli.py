@@ -183,7 +183,7 @@ def test_report_of_the_least_certain_points(iris):
     best, second = np.argsort(-probabilities)[:2]
     assert first == [(str(k), f"{probabilities[k]:.3f}") for k in (best, second)]
     doubtful = (assigned["uncertainty"] > 0.1).sum()
-    assert doubtful > 0 and f"({doubtful} of 150 are doubtful)" in iris.out
+    assert doubtful > 0 and f"({doubtful} of 150 doubtful)" in iris.out
 
 
 def test_few_features_have_a_row_a_cluster(tmp_path):
