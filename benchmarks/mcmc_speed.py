@@ -1,0 +1,182 @@
+"""Effective draws a second beside NumPyro's own mixture, and a Gibbs sweep beside an EM iteration.
+
+    python benchmarks/mcmc_speed.py          # the tables of the README, some ten minutes
+
+Faithful with two components, four chains. NumPyro's model is `MixtureSameFamily` under NUTS, with
+LKJ correlations, half-normal standard deviations and normal means, its chains vectorised, as its
+documentation has it; ours is the default prior under Gibbs and, under LKJ, our own NUTS. What
+counts is the least bulk effective sample size of the log likelihood, the largest weight and the sum
+of squared weights. "All in" is the first fit of a process, "sampling" the fits after it (NumPyro:
+its `run` less the compilation that each call repeats, timed by a run of one draw). Programs take
+turns, and medians over the rounds are told.
+
+A sweep and an EM iteration are differences of a long and a short fit from the same labels.
+"""
+
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+from arviz_stats import ess
+from numpyro.infer import MCMC, NUTS
+
+from bayesgmm import GaussianMixture, MCMCGaussianMixture
+from bayesgmm.datasets import load_faithful
+
+ROUNDS = 3
+DRAWS = 1000
+
+
+def naive(X: jax.Array, K: int) -> None:
+    """The mixture as NumPyro's documentation writes it, on standardised points."""
+    D = X.shape[1]
+    weights = numpyro.sample("weights", dist.Dirichlet(jnp.ones(K)))
+    with numpyro.plate("clusters", K):
+        means = numpyro.sample("means", dist.Normal(jnp.zeros(D), 1.0).to_event(1))
+        scales = numpyro.sample("scales", dist.HalfNormal(jnp.ones(D)).to_event(1))
+        roots = numpyro.sample("correlations", dist.LKJCholesky(D, 1.0))
+    parts = dist.MultivariateNormal(means, scale_tril=scales[..., None] * roots)
+    with numpyro.plate("points", len(X)):
+        mixture = dist.MixtureSameFamily(dist.Categorical(weights), parts)
+        numpyro.sample("x", mixture, obs=X)
+
+
+def of_numpyro(X: np.ndarray, seed: int, draws: int = DRAWS) -> dict[str, np.ndarray]:
+    """Label-free quantities [C, S]."""
+    standard = (X - X.mean(0)) / X.std(0)
+    with jax.enable_x64(True):
+        mcmc = MCMC(
+            NUTS(naive),
+            num_warmup=DRAWS if draws > 1 else 1,
+            num_samples=draws,
+            num_chains=4,
+            chain_method="vectorized",
+            progress_bar=False,
+        )
+        mcmc.run(jax.random.key(seed), jnp.asarray(standard), 2, extra_fields=("potential_energy",))
+        weights = np.asarray(mcmc.get_samples(group_by_chain=True)["weights"])
+        energy = np.asarray(mcmc.get_extra_fields(group_by_chain=True)["potential_energy"])
+    squares = np.square(weights).sum(-1)
+    return {"lp": energy, "largest_weight": weights.max(-1), "sum_of_squared_weights": squares}
+
+
+def of_ours(X: np.ndarray, seed: int, **options: object) -> dict[str, np.ndarray]:
+    """Label-free quantities [C, S]."""
+    model = MCMCGaussianMixture(
+        2, n_samples=DRAWS, random_state=seed, progress_bar=False, **options
+    ).fit(X)
+    found = model.quantities()
+    return {
+        name: found[name] for name in ("log_likelihood", "largest_weight", "sum_of_squared_weights")
+    }
+
+
+def least(quantities: dict[str, np.ndarray]) -> float:
+    """Least bulk effective sample size."""
+    return min(float(ess(np.asarray(value, float), method="bulk")) for value in quantities.values())
+
+
+PROGRAMS: dict[str, Callable] = {
+    "NumPyro, MixtureSameFamily, NUTS": of_numpyro,
+    "bayesgmm, Gibbs": of_ours,
+    "bayesgmm, NUTS, LKJ": lambda X, seed: of_ours(X, seed, sampler="nuts", component_prior="lkj"),
+}
+
+
+def timed(run: Callable, *given: object) -> tuple[float, object]:
+    """Seconds, and what came of it."""
+    begin = time.perf_counter()
+    found = run(*given)
+    return time.perf_counter() - begin, found
+
+
+def effective(X: np.ndarray) -> None:
+    """The first table."""
+    first = {name: timed(run, X, 0)[0] for name, run in PROGRAMS.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in PROGRAMS}
+    sizes: dict[str, list[float]] = {name: [] for name in PROGRAMS}
+    for seed in range(1, ROUNDS + 1):
+        for name, run in PROGRAMS.items():
+            took, found = timed(run, X, seed)
+            if run is of_numpyro:
+                took -= timed(of_numpyro, X, seed, 1)[0]
+            seconds[name].append(took)
+            sizes[name].append(least(found))
+    print("| program | all in, s | sampling, s | least ESS | ESS / s | ESS / s all in |")
+    print("|---|---|---|---|---|---|")
+    for name in PROGRAMS:
+        took, size = statistics.median(seconds[name]), statistics.median(sizes[name])
+        print(
+            f"| {name} | {first[name]:.1f} | {took:.2f} | {size:.0f} | {size / took:.0f} | "
+            f"{size / first[name]:.0f} |"
+        )
+
+
+SIZES = [(100_000, 10, 20), (10_000, 10, 10), (100_000, 2, 10)]  # N, D, K
+
+
+def simulate(N: int, D: int, K: int) -> np.ndarray:
+    """Overlapping clusters."""
+    rng = np.random.default_rng(0)
+    return 2 * rng.normal(size=(K, D))[rng.integers(K, size=N)] + rng.normal(size=(N, D))
+
+
+def of_sweep(X: np.ndarray, K: int, sweeps: int, prior: str) -> None:
+    """A Gibbs run of one chain."""
+    MCMCGaussianMixture(
+        K,
+        component_prior=prior,
+        moves=False,
+        n_chains=1,
+        n_samples=4,
+        thin=1,
+        n_warmup=sweeps,
+        random_state=0,
+        progress_bar=False,
+    ).fit(X)
+
+
+def of_em(X: np.ndarray, K: int, iterations: int) -> None:
+    """EM without acceleration that does not stop."""
+    GaussianMixture(
+        K, max_iter=iterations, tol=0, acceleration=None, init_params="random", random_state=0
+    ).fit(X)
+
+
+def sweeps() -> None:
+    """The second table."""
+    print("\n| N | D | K | prior | EM iteration, ms | sweep, ms | ratio |")
+    print("|---|---|---|---|---|---|---|")
+    for N, D, K in SIZES:
+        X, more = simulate(N, D, K), 20 if N * D * K > 1e7 else 100
+        runs = {
+            "em": lambda n, X=X, K=K: of_em(X, K, n),
+            "conjugate": lambda n, X=X, K=K: of_sweep(X, K, n, "conjugate"),
+            "hierarchical": lambda n, X=X, K=K: of_sweep(X, K, n, "hierarchical"),
+        }
+        for run in runs.values():
+            run(2)
+        found: dict[str, list[float]] = {name: [] for name in runs}
+        for _ in range(ROUNDS):
+            for name, run in runs.items():
+                found[name].append((timed(run, 2 + more)[0] - timed(run, 2)[0]) / more)
+        em = statistics.median(found["em"])
+        for prior in ("conjugate", "hierarchical"):
+            sweep = statistics.median(found[prior])
+            print(
+                f"| {N} | {D} | {K} | {prior} | {1e3 * em:.2f} | {1e3 * sweep:.2f} | "
+                f"{sweep / em:.2f} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    effective(load_faithful()[0].to_numpy())
+    sweeps()
