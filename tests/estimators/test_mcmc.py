@@ -55,7 +55,11 @@ def model(X):
     "prior, options",
     [
         ("dp_alpha1", {"n_components": "dp", "weight_concentration_prior": 1.0}),
-        ("mfm_bnb143_gamma1", {"n_components": "mfm", "weight_prior": "static"}),
+        pytest.param(
+            "mfm_bnb143_gamma1",
+            {"n_components": "mfm", "weight_prior": "static"},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_exact_posterior_in_the_users_units(prior, options):
@@ -311,7 +315,7 @@ def test_it_can_be_pickled(model, X):
 # --- the number of clusters and of components ---------------------------------------------------
 
 
-@pytest.mark.parametrize("n_components", ["mfm", "dp", "py"])
+@pytest.mark.parametrize("n_components", ["mfm", "dp", pytest.param("py", marks=pytest.mark.slow)])
 def test_the_number_of_clusters_is_found(n_components, X):
     model = sampled(X, n_components, n_samples=500)
     table = model.n_clusters_posterior()

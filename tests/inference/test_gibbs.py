@@ -308,7 +308,9 @@ def log_marginals_given_scale(x, prior, at):
 
 
 @pytest.mark.parametrize(
-    "kind, moves", [("finite", ()), ("process", splitmerge.UNKNOWN)], ids=["finite", "process"]
+    "kind, moves",
+    [pytest.param("finite", (), marks=pytest.mark.slow), ("process", splitmerge.UNKNOWN)],
+    ids=["finite", "process"],
 )
 def test_a_random_scale_common_to_all(kind, moves):
     """Enumeration and quadrature over C0, and over the mean of every cluster."""

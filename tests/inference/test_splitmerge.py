@@ -129,7 +129,7 @@ def log_likelihood_sharing(x, labels, prior):
 
 @pytest.mark.parametrize(
     "name",
-    ["full", "tied", *(pytest.param(n, marks=pytest.mark.slow) for n in ("spherical", "diag"))],
+    ["full", *(pytest.param(n, marks=pytest.mark.slow) for n in ("tied", "spherical", "diag"))],
 )
 def test_a_mean_independent_of_its_covariance(name):
     """Enumeration, with every mean or (if shared, of one feature) the variance by quadrature."""
