@@ -189,7 +189,7 @@ class MultivariateNormalMixture(Distribution):
         return self._read(jnp.asarray(value), read)
 
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
-        """Draws [*sample_shape, ..., D]."""
+        """Draws, with the axes of `sample_shape` first."""
         return self.sample_with_intermediates(key, sample_shape)[0]
 
     def sample_with_intermediates(
@@ -309,7 +309,7 @@ class MixtureSample(Distribution):
         return log_likelihood(data, self.mixture.mixture, self.form)
 
     def sample(self, key: Key, sample_shape: tuple[int, ...] = ()) -> Array:
-        """Points [*sample_shape, N, D]."""
+        """Draws of all points [N, D], with the axes of `sample_shape` first."""
         return self.mixture.sample(key, (*sample_shape, self.n_points))
 
     @property

@@ -83,7 +83,10 @@ CASES = {
 """What is tested always: programs that the tests of the test share."""
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    ["dynamic, with moves", pytest.param("Pitman-Yor, hierarchical", marks=pytest.mark.slow)],
+)
 def test_both_simulators_agree(name):
     found = joint_test(np.random.default_rng(1), CASES[name], 1000, 40)
     assert abs(farthest(found)[1]) < FAR, farthest(found)

@@ -52,7 +52,7 @@ def test_the_exact_posterior(name, prior, component_prior, n_draws):
     assert abs(up - down) <= 8 * len(draws.accepted)  # no more than starts and ends differ by
 
 
-@pytest.mark.parametrize("name", ["tied", "spherical"])
+@pytest.mark.parametrize("name", ["tied", pytest.param("spherical", marks=pytest.mark.slow)])
 def test_families_that_share(name):
     """Clusters with one covariance are conditioned on it: it is no product once summed out."""
     family, partitions = FAMILIES[name], partitions_of(len(FEW))
@@ -190,6 +190,7 @@ def test_moments_are_carried_along(name):
     assert_close(walked.joined, whole, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_split_without_a_free_slot_is_counted():
     """Four points in two slots, under a prior that has each of them on its own."""
     x = np.array([[-3.0], [-1.0], [1.0], [3.0]])
