@@ -8,7 +8,8 @@ import numpy as np
 
 from bayesgmm.core.arrays import Data, Standardizer
 from bayesgmm.core.mixture import Mixture
-from bayesgmm.inference.chains import Draws, Progress, label_free
+from bayesgmm.inference.calls import Progress
+from bayesgmm.inference.chains import Draws, label_free
 from bayesgmm.inference.starts import starts
 
 # --- where they begin -----------------------------------------------------------------------------

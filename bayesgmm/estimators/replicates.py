@@ -13,6 +13,7 @@ from bayesgmm.estimators.model import Specification, label_free, log_density, sa
 from bayesgmm.estimators.points import standard_data
 from bayesgmm.estimators.priors import area_of
 from bayesgmm.inference import chains, splitmerge
+from bayesgmm.inference.calls import Progress
 from bayesgmm.inference.gibbs import GibbsPrior, GibbsState
 from bayesgmm.inference.simulate import Simulated
 
@@ -157,7 +158,7 @@ class Run:
             self.asked = self.asked._replace(n_warmup=max(200, 20 * self.asked.thin))
         L, thin, warmup = self.asked
 
-        def watch(progress: chains.Progress) -> None:
+        def watch(progress: Progress) -> None:
             total = progress.total
             self.watch(progress._replace(done=b * total + progress.done, total=number * total))
 

@@ -1,7 +1,7 @@
 """Several chains in compiled calls: what is kept of them, more slots when needed, an interrupt.
 
-A call does as many sweeps of every chain as take about half a second, `gibbs.step` mapped over the
-chains, and keeps the last sweep of each draw. When a sweep needs more slots than there are, the
+A call (`inference.calls`) is `gibbs.step` mapped over the chains, and keeps the last sweep of each
+draw. When a sweep needs more slots than there are, the
 call stops before it; the sweep is done in more slots with the same random numbers, and the chains
 go back to the slots they had.
 """
@@ -18,6 +18,16 @@ import numpy as np
 from bayesgmm.core.arrays import Array, Data
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.sweep import Moments
+from bayesgmm.inference.calls import (
+    Asked,
+    Plan,
+    Progress,
+    collected,
+    next_span,
+    planned,
+    room_for,
+    taken,
+)
 from bayesgmm.inference.devices import WIDE
 from bayesgmm.inference.gibbs import GibbsConfig, GibbsPrior, GibbsState, Kept, init, kept, step
 
@@ -88,52 +98,6 @@ def label_free(
         "largest_weight": weights.max(-1),
         "sum_of_squared_weights": np.square(weights).sum(-1),
     }
-
-
-class Progress(NamedTuple):
-    """How a run stands: sweeps done and asked for, and slots."""
-
-    done: int
-    total: int
-    n_slots: int
-
-
-class Asked(NamedTuple):
-    """What a run is to do."""
-
-    n_draws: int
-    thin: int
-    n_warmup: int
-
-    @property
-    def total(self) -> int:
-        """Sweeps in all."""
-        return self.n_warmup + self.n_draws * self.thin
-
-    def progress(self, done: int, states: GibbsState) -> Progress:
-        """How it stands after so many sweeps."""
-        return Progress(done, self.total, _slots(states))
-
-
-class Plan(NamedTuple):
-    """Sweeps of one compiled call; traced.
-
-    Attributes
-    ----------
-    span : []
-        How many.
-    phase : []
-        How many sweeps of the next draw have been done before.
-    thin : []
-        Sweeps a draw.
-    growing : []
-        Whether to stop before a sweep that needs more slots.
-    """
-
-    span: Any
-    phase: Any
-    thin: Any
-    growing: Any
 
 
 def _own(data: Data, prior: GibbsPrior | None = None) -> tuple[Any, Any]:
@@ -301,16 +265,10 @@ def _widen(leaf: Any, axis: int, more: int, fill: float | None = 0) -> np.ndarra
 
 # --- runs -----------------------------------------------------------------------------------------
 
-ROOM = 256
-"""Draws that a compiled call can hold, if they are not too large."""
-
-SECONDS = 0.4
-"""How long a compiled call should take: an interrupt waits for it."""
-
 
 def _room(states: GibbsState) -> int:
     numbers = states.labels.size + 8 * states.mixture.scales.size
-    return int(np.clip(1 << max((1 << 26) // numbers, 1).bit_length() - 1, 2, ROOM))
+    return room_for(numbers)
 
 
 def run(
@@ -348,50 +306,45 @@ def run(
     -------
     Draws
     """
-    pieces: list[Kept] = []
     n_points = int(np.count_nonzero(data.weight, axis=-1).max())
-    interrupted, asked = False, Asked(n_draws, thin, n_warmup)
-    try:
-        for now, new, progress in _calls(states, data, prior, config, asked, max_slots):
-            states = now
-            if new is not None:
-                pieces.append(new._replace(labels=new.labels[:, :, :n_points]))
-            if watch is not None:
-                watch(progress)
-    except KeyboardInterrupt:
-        interrupted = True
+    asked = Asked(n_draws, thin, n_warmup)
+    calls = _calls(states, data, prior, config, asked, max_slots, n_points)
+    states, pieces, interrupted = collected(calls, states, watch)
     return _joined(pieces, states, n_points, interrupted)
 
 
 def _calls(
-    states: GibbsState, data: Data, prior: GibbsPrior, config: GibbsConfig, asked: Asked, most: int
+    states: GibbsState,
+    data: Data,
+    prior: GibbsPrior,
+    config: GibbsConfig,
+    asked: Asked,
+    most: int,
+    n_points: int,
 ) -> Iterator[tuple[GibbsState, Kept | None, Progress]]:
     """Compiled calls, one after the other: states, draws or None, progress."""
     done, span, given = 0, 1, (data, prior, config)
+
+    def told(buffers: Kept, plan: Plan, advanced: int) -> tuple[GibbsState, Kept | None, Progress]:
+        new = taken(buffers, plan, advanced, asked, done)
+        if new is not None:
+            new = new._replace(labels=new.labels[:, :, :n_points])
+        return states, new, asked.progress(done, _slots(states))
+
     while done < asked.total:
-        plan = _plan(done, min(span, asked.total), _room(states), asked)
+        plan = planned(done, min(span, asked.total), _room(states), asked)
         begin = time.perf_counter()
         states, buffers, advanced, stuck = _advanced(states, *given, plan, _slots(states) < most)
         took = time.perf_counter() - begin
         done += advanced
-        yield states, _taken(buffers, plan, advanced, asked, done), asked.progress(done, states)
+        yield told(buffers, plan, advanced)
         if stuck:
-            plan = _plan(done, 1, _room(states), asked)
+            plan = planned(done, 1, _room(states), asked)
             states, buffers = _again(states, *given, plan, most)
             done += 1
-            yield states, _taken(buffers, plan, 1, asked, done), asked.progress(done, states)
+            yield told(buffers, plan, 1)
         elif advanced == plan.span:
-            span = max(1, int(np.clip(advanced * SECONDS / max(took, 1e-6), span / 2, 8 * span)))
-
-
-def _plan(done: int, span: int, room: int, asked: Asked) -> Plan:
-    """At most `span` sweeps, as many as the buffers have room for."""
-    if done < asked.n_warmup:
-        span = min(span, asked.n_warmup - done)
-        return Plan(np.int32(span), np.int32(0), np.int32(span), np.bool_(False))
-    phase = (done - asked.n_warmup) % asked.thin
-    span = min(span, asked.total - done, (room - 1) * asked.thin)
-    return Plan(np.int32(span), np.int32(phase), np.int32(asked.thin), np.bool_(False))
+            span = next_span(span, advanced, took)
 
 
 def _advanced(
@@ -430,14 +383,6 @@ def _again(
         return after, buffers
     first = jax.tree.map(lambda leaf: np.asarray(leaf)[:1], buffers)
     return packed_state(after, old), packed_draw(first, old)
-
-
-def _taken(buffers: Kept, plan: Plan, advanced: int, asked: Asked, done: int) -> Kept | None:
-    """The draws that are complete, copied from the buffers, with chains first."""
-    complete = 0 if done <= asked.n_warmup else int((plan.phase + advanced) // asked.thin)
-    if not complete:
-        return None
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[:complete].swapaxes(0, 1).copy(), buffers)
 
 
 def _joined(pieces: list[Kept], states: GibbsState, n_points: int, interrupted: bool) -> Draws:

@@ -39,7 +39,17 @@ from bayesgmm.core import random
 from bayesgmm.core.arrays import Array, Data, cholesky, inverse_lower, safe_divide
 from bayesgmm.core.independent import HierarchicalPrior
 from bayesgmm.core.sweep import allocate, gathered, located, log_likelihood
-from bayesgmm.inference.chains import Asked, Draws, Plan, Progress
+from bayesgmm.inference.calls import (
+    Asked,
+    Plan,
+    Progress,
+    collected,
+    next_span,
+    planned,
+    room_for,
+    taken,
+)
+from bayesgmm.inference.chains import Draws
 from bayesgmm.inference.devices import WIDE
 from bayesgmm.inference.gibbs import Kept
 from bayesgmm.inference.model import STARTS, ModelConfig, ModelPrior, Start, latent, mixture_model
@@ -391,10 +401,7 @@ def _common(values: dict[str, Array]) -> Array:
 # --- runs -----------------------------------------------------------------------------------------
 
 SPAN = 256
-"""Iterations of one compiled call, at most, and draws that its buffers hold, if not too large."""
-
-SECONDS = 0.4
-"""How long a compiled call should take: an interrupt waits for it."""
+"""Iterations of one compiled call, at most."""
 
 
 @partial(jax.jit, static_argnames="config")
@@ -434,7 +441,7 @@ def _advance(
             put = lambda buffer, leaf: buffer.at[place].set(leaf)  # noqa: E731
             return jax.tree.map(put, buffers, (read(states), info))
 
-        whole = plan.growing & (within == plan.thin - 1)
+        whole = within == plan.thin - 1
         return states, jax.lax.cond(whole, write, lambda buffers: buffers, buffers), info
 
     states, buffers, _ = jax.lax.fori_loop(0, plan.span, advance, (states, buffers, nothing))
@@ -492,57 +499,34 @@ def run(
             f"the log density is not finite where chain {lost[0]} begins, at a mixture that is "
             "near the points: a distribution of component_prior does not allow it. Widen it."
         )
-    asked, pieces, interrupted = Asked(n_draws, thin, n_warmup), [], False
-    n_points = int(np.count_nonzero(np.asarray(data.weight)))
-    try:
-        for now, new, progress in _calls(states, data, prior, config, asked):
-            states = now
-            pieces += new
-            if watch is not None:
-                watch(progress)
-    except KeyboardInterrupt:
-        interrupted = True
-    return _joined(pieces, states, data, prior, config, n_points, interrupted)
+    calls = _calls(states, data, prior, config, Asked(n_draws, thin, n_warmup))
+    states, pieces, interrupted = collected(calls, states, watch)
+    return _joined(pieces, states, data, prior, config, interrupted)
 
 
 def _calls(
     states: NutsState, data: Data, prior: ModelPrior, config: NutsConfig, asked: Asked
-) -> Iterator[tuple[NutsState, list, Progress]]:
-    """Compiled calls, one after the other: states, draws, progress."""
+) -> Iterator[tuple[NutsState, tuple[Kept, Info] | None, Progress]]:
+    """Compiled calls, one after the other: states, draws or None, progress."""
     marks, done, span = schedule(asked.n_warmup), 0, 1
     room = _room(states, data, config)
     while done < asked.total:
-        plan = _plan(done, span, room, asked)
-        phases = Phase(*(_padded(mark[done : done + plan.span]) for mark in marks))
+        plan = planned(done, min(span, SPAN), room, asked)
+        advanced = int(plan.span)
+        phases = Phase(*(_padded(mark[done : done + advanced]) for mark in marks))
         begin = time.perf_counter()
         states, buffers = _advance(states, data, prior, plan, phases, config, room)
         jax.block_until_ready(states)
         took = time.perf_counter() - begin
-        done += int(plan.span)
-        complete = int((plan.phase + plan.span) // plan.thin) if plan.growing else 0
-        new = jax.tree.map(lambda leaf: np.asarray(leaf)[:complete].swapaxes(0, 1).copy(), buffers)  # noqa: B023
-        yield (
-            states,
-            [new] if complete else [],
-            Progress(done, asked.total, config.model.n_components),
-        )
-        span = max(1, int(np.clip(plan.span * SECONDS / max(took, 1e-6), span / 2, 8 * span)))
+        done += advanced
+        new = taken(buffers, plan, advanced, asked, done)
+        yield states, new, asked.progress(done, config.model.n_components)
+        span = next_span(span, advanced, took)
 
 
 def _room(states: NutsState, data: Data, config: NutsConfig) -> int:
     C, D = len(states.position), len(data.points)
-    numbers = C * (data.weight.size + 8 * config.model.n_components * (D + 1) ** 2)
-    return int(np.clip(1 << max((1 << 26) // numbers, 1).bit_length() - 1, 2, SPAN))
-
-
-def _plan(done: int, span: int, room: int, asked: Asked) -> Plan:
-    """At most `span` iterations, as many as the buffers have room for."""
-    if done < asked.n_warmup:
-        span = min(span, asked.n_warmup - done, SPAN)
-        return Plan(np.int32(span), np.int32(0), np.int32(span), np.bool_(False))
-    phase = (done - asked.n_warmup) % asked.thin
-    span = min(span, asked.total - done, (room - 1) * asked.thin, SPAN)
-    return Plan(np.int32(span), np.int32(phase), np.int32(asked.thin), np.bool_(True))
+    return room_for(C * (data.weight.size + 8 * config.model.n_components * (D + 1) ** 2))
 
 
 def _padded(mark: np.ndarray) -> np.ndarray:
@@ -555,7 +539,6 @@ def _joined(
     data: Data,
     prior: ModelPrior,
     config: NutsConfig,
-    n_points: int,
     interrupted: bool,
 ) -> NutsDraws:
     state, C = jax.tree.map(np.asarray, states), len(states.position)
@@ -566,6 +549,7 @@ def _joined(
         _, buffers = _advance(states, data, prior, plan, phases, config, room)
         pieces = [jax.tree.map(lambda leaf: np.asarray(leaf)[:0].swapaxes(0, 1), buffers)]
     every, stats = jax.tree.map(lambda *leaves: np.concatenate(leaves, 1), *pieces)
+    n_points = int(np.count_nonzero(np.asarray(data.weight)))
     every = every._replace(labels=every.labels[:, :, :n_points])
     process = config.model.weights == "process"
     full = (every.counts[:, :, -1] > 0).sum(1) if process else np.zeros(C, int)
