@@ -11,21 +11,21 @@ those that hold points count, each relative to the mean of its log density, so t
 power of the density integrates to one and leaves the number of clusters alone.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 from scipy import special
 
-from bayesgmm.core.arrays import float_scope
+from bayesgmm.core.arrays import Array, float_scope
 from bayesgmm.core.concentration import ConcentrationPrior
 from bayesgmm.core.conjugate import NormalInverseWishart
 from bayesgmm.core.covariance import Covariance
 from bayesgmm.core.independent import HierarchicalPrior
-from bayesgmm.core.slots import WEIGHTINGS
+from bayesgmm.core.mixture import LOG_2PI
+from bayesgmm.core.slots import WEIGHTINGS, SlotPrior
 from bayesgmm.inference.gibbs import GibbsConfig, GibbsPrior
-
-LOG_2PI = np.log(2.0 * np.pi)
 
 # --- weights --------------------------------------------------------------------------------------
 
@@ -76,8 +76,13 @@ def _log_partition(
     counts: np.ndarray, alpha: np.ndarray, prior: GibbsPrior, kind: str
 ) -> np.ndarray:
     with float_scope("float64"):
-        one = lambda c, a: WEIGHTINGS[kind].log_eppf(c, a, prior.weights)  # noqa: E731
-        return np.asarray(jax.jit(jax.vmap(one))(counts.astype(float), np.asarray(alpha, float)))
+        given = counts.astype(float), np.asarray(alpha, float)
+        return np.asarray(_log_partitions(*given, prior.weights, kind))
+
+
+@partial(jax.jit, static_argnames="kind")
+def _log_partitions(counts: Array, alpha: Array, prior: SlotPrior, kind: str) -> Array:
+    return jax.vmap(lambda n, a: WEIGHTINGS[kind].log_eppf(n, a, prior))(counts, alpha)
 
 
 # --- components -----------------------------------------------------------------------------------
