@@ -21,30 +21,16 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro
-import numpyro.distributions as dist
 from arviz_stats import ess
+from em_speed import simulate
 from numpyro.infer import MCMC, NUTS
+from nuts_gradient import naive
 
 from bayesgmm import GaussianMixture, MCMCGaussianMixture
 from bayesgmm.datasets import load_faithful
 
 ROUNDS = 3
 DRAWS = 1000
-
-
-def naive(X: jax.Array, K: int) -> None:
-    """The mixture as NumPyro's documentation writes it, on standardised points."""
-    D = X.shape[1]
-    weights = numpyro.sample("weights", dist.Dirichlet(jnp.ones(K)))
-    with numpyro.plate("clusters", K):
-        means = numpyro.sample("means", dist.Normal(jnp.zeros(D), 1.0).to_event(1))
-        scales = numpyro.sample("scales", dist.HalfNormal(jnp.ones(D)).to_event(1))
-        roots = numpyro.sample("correlations", dist.LKJCholesky(D, 1.0))
-    parts = dist.MultivariateNormal(means, scale_tril=scales[..., None] * roots)
-    with numpyro.plate("points", len(X)):
-        mixture = dist.MixtureSameFamily(dist.Categorical(weights), parts)
-        numpyro.sample("x", mixture, obs=X)
 
 
 def of_numpyro(X: np.ndarray, seed: int, draws: int = DRAWS) -> dict[str, np.ndarray]:
@@ -121,12 +107,6 @@ def effective(X: np.ndarray) -> None:
 SIZES = [(100_000, 10, 20), (10_000, 10, 10), (100_000, 2, 10)]  # N, D, K
 
 
-def simulate(N: int, D: int, K: int) -> np.ndarray:
-    """Overlapping clusters."""
-    rng = np.random.default_rng(0)
-    return 2 * rng.normal(size=(K, D))[rng.integers(K, size=N)] + rng.normal(size=(N, D))
-
-
 def of_sweep(X: np.ndarray, K: int, sweeps: int, prior: str) -> None:
     """A Gibbs run of one chain."""
     MCMCGaussianMixture(
@@ -154,7 +134,7 @@ def sweeps() -> None:
     print("\n| N | D | K | prior | EM iteration, ms | sweep, ms | ratio |")
     print("|---|---|---|---|---|---|---|")
     for N, D, K in SIZES:
-        X, more = simulate(N, D, K), 20 if N * D * K > 1e7 else 100
+        X, more = simulate(N, D, K)[0], 20 if N * D * K > 1e7 else 100
         runs = {
             "em": lambda n, X=X, K=K: of_em(X, K, n),
             "conjugate": lambda n, X=X, K=K: of_sweep(X, K, n, "conjugate"),

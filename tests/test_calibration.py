@@ -5,6 +5,9 @@
 makes the figures of the same.
 """
 
+import runpy
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
@@ -162,27 +165,16 @@ def test_a_quantity_of_another_shape_is_refused():
 
 # --- long -----------------------------------------------------------------------------------------
 
-LONG = dict(means=[0.0, 0.0], sds=[1.0, 1.0], n_points=20, progress_bar=False)
-CONJUGATE = dict(component_prior="conjugate")
-FEW = dict(n_components="mfm", n_components_prior=("uniform", 10))
-PRIORS = {
-    "finite": dict(n_components=3, **CONJUGATE),
-    "dynamic": dict(**FEW, **CONJUGATE),
-    "static": dict(**FEW, weight_prior="static", **CONJUGATE),
-    "dp": dict(n_components="dp", **CONJUGATE),
-    "py": dict(n_components="py", **CONJUGATE),
-    "tied": dict(n_components=3, covariance_type="tied", **CONJUGATE),
-    "diag": dict(n_components="dp", covariance_type="diag", **CONJUGATE),
-    "spherical": dict(n_components=3, covariance_type="spherical", **CONJUGATE),
-    "independent": dict(n_components=3, component_prior="independent"),
-    "hierarchical": dict(n_components="dp", component_prior="hierarchical"),
-}
+STUDY = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "calibration.py"))
+"""Of which the documentation has figures: the cases, and what is stated of the data."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PRIORS)
+@pytest.mark.parametrize("name", STUDY["CASES"])
 def test_every_prior_is_calibrated(name):
-    found = calibrate(MCMCGaussianMixture(**PRIORS[name]), **LONG, n_replicates=512, random_state=1)
+    model = MCMCGaussianMixture(**STUDY["CASES"][name])
+    options = dict(**STUDY["STATED"], progress_bar=False, random_state=1)
+    found = calibrate(model, **options, n_replicates=512)
     print(f"\n{name}\n{found}")
     assert found.calibrated
     assert found.crowded < 1e-3
