@@ -7,9 +7,11 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from bayesgmm.core.arrays import Data, Standardizer
+from bayesgmm.core.independent import HierarchicalPrior
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.inference.calls import Progress
-from bayesgmm.inference.chains import Draws, label_free
+from bayesgmm.inference.chains import Draws, label_free, start_all
+from bayesgmm.inference.gibbs import GibbsConfig, GibbsState
 from bayesgmm.inference.starts import starts
 
 # --- where they begin -----------------------------------------------------------------------------
@@ -32,11 +34,33 @@ def first_labels(
     at random; where the number of clusters is not known it is drawn anew for each chain, from 2 to
     `SEVERAL`, and no more than `most`.
     """
-    found = np.zeros((n_chains, data.weight.size), np.int32)
-    for c, row in enumerate(found):
-        K = min(known or rng.randint(2, SEVERAL + 1), most, n_rows)
-        row[:n_rows] = BEGINNINGS[c % len(BEGINNINGS)](data, n_rows, K, rng)
+    return np.stack([labels_of(c, data, n_rows, known, most, rng) for c in range(n_chains)])
+
+
+def labels_of(
+    c: int, data: Data, n_rows: int, known: int | None, most: int, rng: np.random.RandomState
+) -> np.ndarray:
+    """Where the chain of this number begins, [N]."""
+    found = np.zeros(data.weight.size, np.int32)
+    K = min(known or rng.randint(2, SEVERAL + 1), most, n_rows)
+    found[:n_rows] = BEGINNINGS[c % len(BEGINNINGS)](data, n_rows, K, rng)
     return found
+
+
+def begun(
+    keys: np.ndarray,
+    data: Data,
+    labels: np.ndarray,
+    alpha: float,
+    components: Any,
+    config: GibbsConfig,
+    T: int,
+) -> GibbsState:
+    """Chains of T slots that begin with these labels [C, N], under this prior of a component."""
+    T += bool(config.weights == "finite" and config.moves)  # on its way a path needs one more
+    hierarchical = isinstance(components, HierarchicalPrior)
+    scale = components.start(config.family) if hierarchical else None
+    return start_all(keys, data, labels, np.float64(alpha), config, T, scale)
 
 
 def _by(name: str) -> Callable:

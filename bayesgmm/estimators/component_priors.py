@@ -16,7 +16,7 @@ from bayesgmm.core.covariance import Covariance
 from bayesgmm.estimators import priors
 from bayesgmm.estimators.base import Entered
 from bayesgmm.estimators.checks import check_number, check_shape, hint, listed
-from bayesgmm.estimators.conjugate import ConjugatePrior
+from bayesgmm.estimators.conjugate import ConjugatePrior, held_components
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,13 +98,22 @@ class HierarchicalPrior:
     scale_rate_prior: Any = None
 
 
+SEVERAL = 3
+"""Clusters that the scale of the prior is made for, where their number is not known."""
+
+
 class Seen(NamedTuple):
-    """What a prior is scaled by: the points, the family, and K."""
+    """What a prior is scaled by: the points, the family, and the number of components if known."""
 
     kept: Entered
     units: Standardizer
     family: Covariance
-    K: int
+    known: int | None
+
+    @property
+    def K(self) -> int:
+        """Components that the scale is made for."""
+        return self.known or SEVERAL
 
     @property
     def n_features(self) -> int:
@@ -122,10 +131,10 @@ class Seen(NamedTuple):
         return np.where(found > 0, found, self.units.scale)
 
     def matrix(self, variances: np.ndarray, isotropic: bool) -> np.ndarray:
-        """Variances [D] as the family has them: [D, D], [D], or their mean [1]."""
+        """Variances [D] as the family has them: [D, D], [D], or their mean []."""
         if not self.family.axis_aligned:
             return np.diag(variances)
-        return variances.mean(keepdims=True) if isotropic else variances
+        return np.asarray(variances.mean()) if isotropic else variances
 
 
 # --- what is None ---------------------------------------------------------------------------------
@@ -201,23 +210,17 @@ def _mean_covariance(value: Any, name: str, seen: Seen) -> np.ndarray:
 
 
 def _scale(value: Any, name: str, seen: Seen) -> np.ndarray:
+    if callable(value):  # it is found, and not checked
+        return np.atleast_1d(value())
     shape = priors.shape_of_scale(seen.family, seen.n_features)
-    value = value() if callable(value) else value
-    return np.atleast_1d(
-        priors.checked_matrix(np.squeeze(value) if shape == () else value, shape, name)
-    )
+    return np.atleast_1d(priors.checked_matrix(value, shape, name))
 
 
 def _above(least: Callable) -> Callable:
     """A check that a number is above what it must be for a Wishart density."""
 
     def check(value: Any, name: str, seen: Seen) -> float:
-        value, low = float(check_number(value, name)), least(seen.side)
-        if value <= low:
-            raise ValueError(
-                f"The parameter '{name}' should be greater than {low:g}, but got {value:.3f}."
-            )
-        return value
+        return priors.check_above(value, name, least(seen.side))
 
     return check
 
@@ -270,6 +273,17 @@ SKLEARN = (
 """The estimator's own hyperparameters, which are those of the conjugate prior."""
 
 
+OWN_TYPES = "'lkj' or a dict of NumPyro distributions"
+"""Component priors that only the no-U-turn sampler has."""
+
+
+def is_numpyros(component_prior: Any) -> bool:
+    """Whether a component prior is one of `OWN_TYPES`."""
+    return isinstance(component_prior, dict) or (
+        isinstance(component_prior, str) and component_prior == "lkj"
+    )
+
+
 def kind_of(component_prior: Any) -> Kind:
     """The row of the table.
 
@@ -290,23 +304,30 @@ def kind_of(component_prior: Any) -> Kind:
     )
 
 
-def check_given(component_prior: Any, given: dict[str, Any]) -> Kind:
-    """The row of the table, if the estimator's own hyperparameters go with it.
+def check_given(component_prior: Any, given: dict[str, Any]) -> None:
+    """There is such a prior, and the estimator's own hyperparameters go with it.
 
     Raises
     ------
     ValueError
         If there is none, or one is given that has no meaning.
     """
-    kind = kind_of(component_prior)
+    instead = _instead(component_prior)
     wrong = [name for name in SKLEARN if given[name] is not None]
-    if wrong and component_prior != "conjugate":
+    if wrong and not (isinstance(component_prior, str) and component_prior == "conjugate"):
         raise ValueError(
             f"{listed(wrong)} belong to component_prior='conjugate', and have no meaning with "
-            f"component_prior={component_prior!r}: give them to an object instead, such as "
-            f"component_prior={kind.of.__name__}({', '.join(f.name for f in fields(kind.of))})."
+            f"component_prior={component_prior!r}: {instead}."
         )
-    return kind
+
+
+def _instead(component_prior: Any) -> str:
+    """Where such hyperparameters are to be given."""
+    if is_numpyros(component_prior):
+        return "leave them None, and say it in a dict of NumPyro distributions"
+    of = kind_of(component_prior).of
+    names = ", ".join(field.name for field in fields(of))
+    return f"give them to an object instead, such as component_prior={of.__name__}({names})"
 
 
 def resolved(component_prior: Any, given: dict[str, Any], seen: Seen) -> Any:
@@ -328,7 +349,8 @@ def resolved(component_prior: Any, given: dict[str, Any], seen: Seen) -> Any:
     ValueError
         If a number, a shape or a matrix is not as it must be.
     """
-    kind = check_given(component_prior, given)
+    check_given(component_prior, given)
+    kind = kind_of(component_prior)
     names = [field.name for field in fields(kind.of)]
     if not isinstance(component_prior, str):
         given = {name: getattr(component_prior, name) for name in names}
@@ -347,16 +369,6 @@ def resolved(component_prior: Any, given: dict[str, Any], seen: Seen) -> Any:
 def in_core(prior: Any, units: Standardizer, family: Covariance) -> Any:
     """A prior with all of its numbers as the core has it: leaves [1, ...], standardised units."""
     return CORE[type(prior)](prior, units, family)
-
-
-def _core_conjugate(prior: ConjugatePrior, units: Standardizer, family: Covariance) -> Any:
-    own = priors.ComponentPrior(
-        prior.mean_prior,
-        prior.mean_precision_prior,
-        prior.degrees_of_freedom_prior,
-        np.atleast_1d(prior.covariance_prior),
-    )
-    return priors.change_units(priors.spread(own, family, 1), units, family, to_core=True)
 
 
 def _core_mean(prior: Any, units: Standardizer, family: Covariance) -> tuple[Any, Any]:
@@ -380,7 +392,7 @@ def _core_hierarchical(prior: HierarchicalPrior, units: Standardizer, family: Co
 
 
 CORE = {
-    ConjugatePrior: _core_conjugate,
+    ConjugatePrior: partial(held_components, K=1),
     IndependentPrior: _core_independent,
     HierarchicalPrior: _core_hierarchical,
 }

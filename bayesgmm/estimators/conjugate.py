@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bayesgmm.core.arrays import Standardizer, float_scope
-from bayesgmm.core.conjugate import Hyperparameters, flat_prior
+from bayesgmm.core.conjugate import Hyperparameters, NormalInverseWishart, flat_prior
 from bayesgmm.core.covariance import Covariance
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.prior import log_prior, prior_kernel
@@ -17,12 +17,11 @@ from bayesgmm.estimators.checks import hint
 from bayesgmm.estimators.points import in_float64, in_form, to_standard
 from bayesgmm.estimators.priors import (
     ComponentPrior,
-    change_units,
     component_prior,
     covariance_of,
+    held_prior,
     lifted,
     packed,
-    spread,
 )
 
 SHRINKAGE = 0.01
@@ -161,17 +160,23 @@ def hyperparameters(
     prior: ConjugatePrior, units: Standardizer, family: Covariance, K: int, dtype: Any
 ) -> Hyperparameters:
     """A resolved prior in the core's units, for each of K components."""
-    scale = np.atleast_1d(np.asarray(prior.covariance_prior, np.float64))
+    components = held_components(prior, units, family, K)
+    leaves = [np.asarray(leaf, dtype) for leaf in components]
+    weights = flat_prior(family, K, len(units.scale), dtype).weights
+    return Hyperparameters(weights, type(components)(*leaves))
+
+
+def held_components(
+    prior: ConjugatePrior, units: Standardizer, family: Covariance, K: int
+) -> NormalInverseWishart:
+    """The part of `hyperparameters` that is of means and covariances, in float64."""
     own = ComponentPrior(
         np.asarray(prior.mean_prior, np.float64),
         prior.mean_precision_prior,
         prior.degrees_of_freedom_prior,
-        scale,
+        np.atleast_1d(np.asarray(prior.covariance_prior, np.float64)),
     )
-    components = change_units(spread(own, family, K), units, family, to_core=True)
-    leaves = [np.asarray(leaf, dtype) for leaf in components]
-    weights = flat_prior(family, K, len(units.scale), dtype).weights
-    return Hyperparameters(weights, type(components)(*leaves))
+    return held_prior(own, units, family, K)
 
 
 def log_density(mixture: Mixture, prior: ConjugatePrior, family: Covariance) -> float:

@@ -10,13 +10,13 @@ from sklearn.utils.validation import check_is_fitted
 from bayesgmm.core.arrays import Data, Standardizer, float_scope
 from bayesgmm.core.covariance import Covariance
 from bayesgmm.core.forms import Form, exact_form
-from bayesgmm.core.independent import HierarchicalPrior
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.estimators import component_priors, priors
 from bayesgmm.estimators.base import Entered, MixtureEstimator, check_n_samples
 from bayesgmm.estimators.chains import (
     Bar,
     Sampled,
+    begun,
     first_labels,
     in_order,
     joined,
@@ -34,9 +34,8 @@ from bayesgmm.estimators.model import (
 from bayesgmm.estimators.points import in_blocks, standard_data
 from bayesgmm.estimators.sampling import (
     WeightOptions,
-    check_alone,
     check_counts,
-    is_numpyros,
+    check_most,
     is_whole,
     prior_of_clusters,
     sampler_of,
@@ -45,9 +44,6 @@ from bayesgmm.estimators.sampling import (
 from bayesgmm.inference import chains, gibbs, splitmerge
 from bayesgmm.posterior import predictive, relabel, summary
 from bayesgmm.posterior.partitions import similarity
-
-SEVERAL = 3
-"""Clusters that the scale of the prior is made for, where their number is not known."""
 
 OTHER = (
     "warm_start=True goes on with the chains of the last fit, which needs the same points and "
@@ -301,7 +297,7 @@ class MCMCGaussianMixture(MixtureEstimator):
         if resume and not _same(rows, self._kept):
             raise ValueError(OTHER)
         units = self._units(kept, self._family.scaling)
-        seen = component_priors.Seen(kept, units, self._family, options.known or SEVERAL)
+        seen = component_priors.Seen(kept, units, self._family, options.known)
         self.truncation_, self.leftover_ = None, None
         with float_scope("float64"):
             run = self._by_nuts if self.sampler_ == "nuts" else self._by_gibbs
@@ -331,7 +327,7 @@ class MCMCGaussianMixture(MixtureEstimator):
         from bayesgmm.estimators import nuts  # with NumPyro, which takes a second
 
         own = self.component_prior
-        if not is_numpyros(own):
+        if not component_priors.is_numpyros(own):
             own = component_priors.resolved(own, self._given(), seen)
         last = self._chains if resume else None
         found = nuts.sampled(self, kept, seen.units, own, options, last)
@@ -345,10 +341,7 @@ class MCMCGaussianMixture(MixtureEstimator):
     def _check_options(self) -> WeightOptions:
         lookup(priors.CONJUGATE, self.covariance_type, "covariance_type")
         self.sampler_ = sampler_of(self.sampler, self.component_prior, self.n_components)
-        if is_numpyros(self.component_prior):
-            check_alone(self.component_prior, self._given())
-        else:
-            component_priors.check_given(self.component_prior, self._given())
+        component_priors.check_given(self.component_prior, self._given())
         options = weight_options(
             self.n_components,
             self.weight_prior,
@@ -360,13 +353,7 @@ class MCMCGaussianMixture(MixtureEstimator):
             check_number(getattr(self, name), name, integer=True, low=low)
         if self.n_warmup is not None:
             check_number(self.n_warmup, "n_warmup", integer=True, low=0)
-        if self.max_components is not None:
-            check_number(self.max_components, "max_components", integer=True, low=2)
-            if options.known is not None:
-                raise ValueError(
-                    "max_components is for an unknown number of components, and has no meaning "
-                    f"with n_components={self.n_components!r}: leave it None."
-                )
+        check_most(self.max_components, options.known, "for an unknown number of components")
         for name in ("moves", "warm_start", "progress_bar"):
             if not isinstance(getattr(self, name), bool | np.bool_):
                 raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}.")
@@ -406,7 +393,7 @@ class MCMCGaussianMixture(MixtureEstimator):
         kept = Entered(np.asarray(self._enter(X).X, np.float64), None)
         check_univariate(self.covariance_type, kept.X.shape[1])
         units = self._units(kept, self._family.scaling)
-        seen = component_priors.Seen(kept, units, self._family, options.known or SEVERAL)
+        seen = component_priors.Seen(kept, units, self._family, options.known)
         own = component_priors.resolved(self.component_prior, self._given(), seen)
         return self._specified(own, units, options, len(kept.X))
 
@@ -488,10 +475,7 @@ class MCMCGaussianMixture(MixtureEstimator):
         most = min(T, options.most or T)
         labels = first_labels(data, n_rows, options.known, most, self.n_chains, rng)
         keys = rng.randint(2**32, size=(self.n_chains, 2), dtype=np.uint32)
-        T += bool(options.known and config.moves)  # on its way a path needs one more
-        hierarchical = isinstance(components, HierarchicalPrior)
-        scale = components.start(self._family) if hierarchical else None
-        return chains.start_all(keys, data, labels, np.float64(options.alpha), config, T, scale)
+        return begun(keys, data, labels, options.alpha, components, config, T)
 
     def _resumed(self, data: Data, config: gibbs.GibbsConfig) -> gibbs.GibbsState:
         state, last = self._chains
@@ -518,7 +502,7 @@ class MCMCGaussianMixture(MixtureEstimator):
         self._draws = joined(self._draws if resume else None, new)
         self._stats = joined_stats(self._stats if resume else None, found.stats)
         self._kept, self._options = kept, options
-        expressible = not is_numpyros(self.component_prior)
+        expressible = not component_priors.is_numpyros(self.component_prior)
         self._specification = (
             self._specified(found.prior, units, options, len(kept.X)) if expressible else None
         )

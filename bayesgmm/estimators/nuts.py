@@ -17,7 +17,6 @@ from bayesgmm.estimators.base import Entered
 from bayesgmm.estimators.chains import Bar, Sampled, first_labels
 from bayesgmm.estimators.checks import (
     check_finite,
-    check_number,
     check_univariate,
     check_weight,
     lookup,
@@ -25,6 +24,7 @@ from bayesgmm.estimators.checks import (
 from bayesgmm.estimators.points import standard_data
 from bayesgmm.estimators.sampling import (
     WeightOptions,
+    check_most,
     sampler_of,
     values_of_concentration,
     weight_options,
@@ -44,9 +44,6 @@ LEFT = 1e-3
 
 MOST = 64
 """Components to which a process is cut then, at most."""
-
-SEVERAL = 3
-"""Clusters that the scale of the prior is made for, where their number is not known."""
 
 
 # --- the model ------------------------------------------------------------------------------------
@@ -293,13 +290,7 @@ def _options(
 ) -> WeightOptions:
     sampler_of("nuts", None, n_components)
     options = weight_options(n_components, None, concentration, discount, None)
-    if max_components is not None:
-        check_number(max_components, "max_components", integer=True, low=2)
-        if options.known is not None:
-            raise ValueError(
-                "max_components is the truncation of a process, and has no meaning with "
-                f"n_components={n_components!r}: leave it None."
-            )
+    check_most(max_components, options.known, "the truncation of a process")
     return options
 
 
@@ -325,6 +316,6 @@ def _own(component_prior: Any, X: np.ndarray, family: Covariance, options: Weigh
         return lkj_prior(units.centre, units.scale, family)
     if isinstance(component_prior, dict):
         return component_prior
-    seen = component_priors.Seen(kept, units, family, options.known or SEVERAL)
+    seen = component_priors.Seen(kept, units, family, options.known)
     given = dict.fromkeys(component_priors.SKLEARN)
     return component_priors.resolved(component_prior, given, seen)

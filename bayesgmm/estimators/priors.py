@@ -166,18 +166,28 @@ def component_prior(
     ValueError
         If a number, a shape or a matrix is not as it must be.
     """
-    least = 0 if family.axis_aligned else D - 1
-    dof = float(check_number(dof, "degrees_of_freedom_prior"))
-    if dof <= least:
-        raise ValueError(
-            "The parameter 'degrees_of_freedom_prior' should be greater than "
-            f"{least}, but got {dof:.3f}."
-        )
+    dof = check_above(dof, "degrees_of_freedom_prior", 0 if family.axis_aligned else D - 1)
     check_number(mean_precision, "mean_precision_prior", low=0, strict=True)
     mean = check_shape(np.asarray(mean, np.float64), (D,), "mean_prior")
     shape = shape_of_scale(family, D)
     scale = scale() if callable(scale) else checked_matrix(scale, shape, "covariance_prior")
     return ComponentPrior(mean, float(mean_precision), dof, np.atleast_1d(scale))
+
+
+def check_above(value: Any, name: str, low: float) -> float:
+    """A number for which a Wishart density exists.
+
+    Raises
+    ------
+    ValueError
+        If it is not above `low`.
+    """
+    value = float(check_number(value, name))
+    if value <= low:
+        raise ValueError(
+            f"The parameter '{name}' should be greater than {low:g}, but got {value:.3f}."
+        )
+    return value
 
 
 def covariance_of(kept: Entered, units: Standardizer, what: str) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from bayesgmm.core.arrays import Data, float_scope
-from bayesgmm.estimators.chains import BEGINNINGS, SEVERAL, Sample, in_order
+from bayesgmm.estimators.chains import Sample, begun, in_order, labels_of
 from bayesgmm.estimators.model import Specification, label_free, log_density, sample_of
 from bayesgmm.estimators.points import standard_data
 from bayesgmm.estimators.priors import area_of
@@ -202,23 +202,15 @@ class Run:
         labels = np.stack(
             [self.labels(one, r, min(T, options.most or T)) for r, one in enumerate(each)]
         )
-        T += bool(options.known and spec.config.moves)
         keys = self.rng.integers(2**32, size=(len(each), 2), dtype=np.uint32)
-        scale = spec.components.start(spec.family) if spec.hierarchical else None
         with float_scope("float64"):
-            states = chains.start_all(
-                keys, data, labels, np.float64(options.alpha), spec.config, T, scale
-            )
+            states = begun(keys, data, labels, options.alpha, spec.components, spec.config, T)
         return data, prior, states
 
     def labels(self, data: Data, r: int, most: int) -> np.ndarray:
         """Where the chain of a replicate begins, [N] padded."""
         rng = np.random.RandomState(self.rng.integers(2**32, dtype=np.uint32))
-        n = self.n_points
-        K = min(self.spec.options.known or rng.randint(2, SEVERAL + 1), most, n)
-        found = np.zeros(data.weight.size, np.int32)
-        found[:n] = BEGINNINGS[r % len(BEGINNINGS)](data, n, K, rng)
-        return found
+        return labels_of(r, data, self.n_points, self.spec.options.known, most, rng)
 
     def quantities(self, draws: chains.Draws, points: np.ndarray) -> dict[str, np.ndarray]:
         """Of the draws of a batch, [R, S]."""

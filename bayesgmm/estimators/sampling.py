@@ -19,6 +19,7 @@ from bayesgmm.core.partitions import (
 from bayesgmm.core.slots import SlotPrior
 from bayesgmm.core.weights import FiniteMixture
 from bayesgmm.estimators.checks import check_number, hint, listed, lookup
+from bayesgmm.estimators.component_priors import OWN_TYPES, is_numpyros
 from bayesgmm.estimators.priors import DISCOUNT
 from bayesgmm.inference import SAMPLERS
 
@@ -287,17 +288,6 @@ QUANTILE = {
 }
 
 
-OWN_TYPES = "'lkj' or a dict of NumPyro distributions"
-"""Component priors that only the no-U-turn sampler has."""
-
-
-def is_numpyros(component_prior: Any) -> bool:
-    """Whether a component prior is one of `OWN_TYPES`."""
-    return isinstance(component_prior, dict) or (
-        isinstance(component_prior, str) and component_prior == "lkj"
-    )
-
-
 def sampler_of(sampler: Any, component_prior: Any, n_components: Any) -> str:
     """The name of the sampler, a key of `SAMPLERS`: "auto" is the one that suits the prior.
 
@@ -324,28 +314,29 @@ def sampler_of(sampler: Any, component_prior: Any, n_components: Any) -> str:
     return sampler
 
 
-def check_alone(component_prior: Any, given: dict[str, Any]) -> None:
-    """Without hyperparameters of the conjugate prior beside it.
-
-    Raises
-    ------
-    ValueError
-        If one is given.
-    """
-    wrong = [name for name, value in given.items() if value is not None]
-    if wrong:
-        raise ValueError(
-            f"{listed(wrong)} belong to component_prior='conjugate', and have no meaning with "
-            f"component_prior={component_prior!r}: leave them None, and say it in a dict of "
-            "NumPyro distributions."
-        )
-
-
 def is_whole(sample_weight: np.ndarray | None) -> bool:
     """Whether weights are whole numbers, so that rows may be repeated."""
     return sample_weight is None or np.allclose(
         sample_weight, np.rint(sample_weight), rtol=0, atol=1e-8
     )
+
+
+def check_most(max_components: Any, known: int | None, what: str) -> None:
+    """`max_components` is None, or a number where that of the components is not known.
+
+    Raises
+    ------
+    ValueError
+        If it is not; `what` it is, as a message says.
+    """
+    if max_components is None:
+        return
+    check_number(max_components, "max_components", integer=True, low=2)
+    if known is not None:
+        raise ValueError(
+            f"max_components is {what}, and has no meaning with n_components={known!r}: leave it "
+            "None."
+        )
 
 
 def check_counts(sample_weight: np.ndarray | None) -> np.ndarray | None:
