@@ -62,7 +62,7 @@ class MultivariateNormalMixture(Distribution):
     >>> import jax.numpy as jnp
     >>> import numpyro
     >>> import numpyro.distributions as dist
-    >>> from bayesgmm.inference.distribution import MultivariateNormalMixture
+    >>> from bayesgmm import MultivariateNormalMixture
     >>> def model(x):
     ...     weights = numpyro.sample("weights", dist.Dirichlet(jnp.ones(2)))
     ...     with numpyro.plate("cluster", 2):

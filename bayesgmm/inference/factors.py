@@ -1,8 +1,8 @@
 r"""Priors of components as NumPyro distributions of triangular factors, without a factorization.
 
 A covariance is held by W, lower triangular with W Sigma W' = I, so that no matrix is factorised on
-the way to the density. Without its constraints W is diag(exp(a)) (I - B), B strictly lower
-triangular: row j has the coefficients of the regression of feature j on those before it, and
+the way to the density. Without its constraints W is diag(exp(a)) (I + B), B strictly lower
+triangular: row j of -B has the coefficients of the regression of feature j on those before it, and
 exp(-a_j) is the standard deviation that they leave, which hardly depend on each other given points
 however collinear these are (Pourahmadi 1999, *Biometrika* 86, 677-690). With P = Sigma^-1 = W'W the
 change of variables is |dP / dW| = 2^D prod_j w_jj^j, and for a lower Cholesky factor A of X = AA'

@@ -19,8 +19,8 @@ With P(i) the probability of the first anchor, the ratio of a split is
     m(X_a) m(X_b) / m(X_S) / q * P_after(i) / P_before(i),
 
 that of a merge its reciprocal (`inference.clusters` says what m is under a prior that is not
-conjugate): the anchors stand on opposite sides in every split state, so that
-the merge is the one inverse. A *path* is one operation or two, without an acceptance between them,
+conjugate): the anchors stand on opposite sides in every split state, so that the merge is the one
+inverse. A *path* is one operation or two, without an acceptance between them,
 accepted with probability min(1, ratio * EPPF(end) / EPPF(start)); two keep the number of clusters
 when one splits and the other merges, which is what a known K needs.
 
