@@ -1,6 +1,7 @@
 """What the tests share: double precision, one comparison, mixtures to try things on."""
 
 import gc
+import os
 from pathlib import Path
 
 import jax
@@ -8,6 +9,12 @@ import numpy as np
 import pytest
 
 from bayesgmm.core import Mixture
+
+QUICK = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
+"""How programs are compiled here, where they compile longer than they run: the numbers are the same
+but for rounding, in half the time. `XLA_FLAGS= pytest` tests them as users have them."""
+
+os.environ.setdefault("XLA_FLAGS", QUICK)  # read when the first program is compiled
 
 MAPS = Path("/proc/self/maps")
 MOST_MAPS = 30_000

@@ -197,7 +197,12 @@ def warn_not_converged(message: str) -> None:
     """A `ConvergenceWarning` that points at the caller of `fit`."""
     from sklearn.exceptions import ConvergenceWarning
 
-    warnings.warn(message, ConvergenceWarning, stacklevel=_level_of_the_user())
+    warn_user(message, ConvergenceWarning)
+
+
+def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
+    """A warning that points at the user's line."""
+    warnings.warn(message, category, stacklevel=_level_of_the_user())
 
 
 def _level_of_the_user() -> int:

@@ -15,7 +15,7 @@ from bayesgmm.core.arrays import Standardizer
 from bayesgmm.core.covariance import Covariance
 from bayesgmm.estimators import priors
 from bayesgmm.estimators.base import Entered
-from bayesgmm.estimators.checks import check_number, check_shape, hint, listed
+from bayesgmm.estimators.checks import check_number, check_shape, hint, listed, warn_user
 from bayesgmm.estimators.conjugate import ConjugatePrior, held_components
 
 
@@ -359,8 +359,62 @@ def resolved(component_prior: Any, given: dict[str, Any], seen: Seen) -> Any:
         defaults = kind.defaults(seen)
         own = {name: defaults[name] if value is None else value for name, value in own.items()}
     checked = {name: CHECKS[name](value, name, seen) for name, value in own.items()}
-    last = names[-1]
-    return kind.of(**{**checked, last: priors.packed(checked[last], seen.family)})
+    found = _packed(kind.of, checked, seen.family)
+    if kind.of is HierarchicalPrior and is_without_scale(found, seen):
+        return _held(found, component_prior, seen)
+    return found
+
+
+def _packed(of: type, numbers: dict[str, Any], family: Covariance) -> Any:
+    last = fields(of)[-1].name
+    return of(**{**numbers, last: priors.packed(numbers[last], family)})
+
+
+# --- points in a flat -----------------------------------------------------------------------------
+
+FLAT = 1e-6
+"""Points whose spread in some direction is so small, relative to the largest, lie in a flat."""
+
+
+def is_without_scale(prior: HierarchicalPrior, seen: Seen) -> bool:
+    """Whether C0 has no posterior, as all points lie in a flat: its density has no integral at 0.
+
+    In m dimensions that the points do not fill, one cluster of N points has a likelihood
+    proportional to C0^(-m (N - 1) / 2), and the prior has C0^(m g0) / C0: together they can be
+    integrated where N - 1 < 2 g0. An isotropic scale is that of N D numbers.
+    """
+    X = seen.kept.X / seen.units.scale
+    X = X - X.mean(0)
+    isotropic = seen.family.isotropic
+    degrees = (len(X) - 1) * (X.shape[1] if isotropic else 1)
+    if degrees < 2 * prior.scale_shape_prior:
+        return False
+    spread = np.linalg.norm(X, axis=0) if seen.side == 1 else np.linalg.svd(X, compute_uv=False)
+    least = spread.max() if isotropic else spread.min()
+    return bool(len(X) < seen.side or least <= FLAT * max(spread.max(), 1e-300))
+
+
+def _held(prior: HierarchicalPrior, asked: Any, seen: Seen) -> IndependentPrior:
+    """The prior given C0 at its mean, with a warning; for an object that was given an error."""
+    flat = (
+        "the points do not fill the space (a column is constant, or a combination of others): "
+        "the random scale of this prior has no posterior there, as the covariances would shrink "
+        "without end"
+    )
+    if not isinstance(asked, str):
+        raise ValueError(
+            f"component_prior={type(asked).__name__}(...): {flat}. Leave such columns out, or use "
+            "an IndependentPrior or component_prior='conjugate'."
+        )
+    warn_user(
+        f"component_prior={asked!r}: {flat}. The scale is held at its prior mean. Leave such "
+        "columns out, or set component_prior='conjugate'."
+    )
+    shape, rate = prior.scale_shape_prior, prior.scale_rate_prior
+    mean = shape / rate if seen.family.axis_aligned else shape * np.linalg.inv(rate)
+    return IndependentPrior(
+        prior.mean_prior, prior.mean_covariance_prior, 2 * prior.covariance_shape_prior, 2 * mean
+    )
 
 
 # --- in the sampler's units -----------------------------------------------------------------------

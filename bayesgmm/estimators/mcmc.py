@@ -17,6 +17,7 @@ from bayesgmm.estimators.chains import (
     Bar,
     Sampled,
     begun,
+    check_finite_draws,
     first_labels,
     in_order,
     joined,
@@ -275,10 +276,14 @@ class MCMCGaussianMixture(MixtureEstimator):
         Raises
         ------
         ValueError
-            If an argument is not as described, or a value is missing or infinite.
+            If an argument is not as described, a value is missing or infinite, or a covariance
+            became singular to rounding on the way.
 
         Warns
         -----
+        UserWarning
+            If the points lie in a flat, where a hierarchical prior has no posterior: its scale is
+            then held at its prior mean, and `component_prior_` is an `IndependentPrior`.
         ConvergenceWarning
             If the chains have not converged, what is wrong and what to do about it.
         """
@@ -497,6 +502,7 @@ class MCMCGaussianMixture(MixtureEstimator):
         draws, units, S = found.draws, found.units, found.draws.labels.shape[1]
         if draws.interrupted and S < ENOUGH:
             raise KeyboardInterrupt(f"after {S} draws a chain: the last fit is kept, if any")
+        check_finite_draws(draws.log_likelihood)
         self._chains = draws.state, found.config
         new = in_order(draws, units, kept.total, priors.area_of(units, self._family))
         self._draws = joined(self._draws if resume else None, new)

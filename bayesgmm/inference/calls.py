@@ -1,14 +1,18 @@
 """A run of chains as compiled calls: how long each is, what is taken from it, an interrupt.
 
-A call does as many sweeps of every chain as take about half a second, and has buffers for the draws
-among them.
+XLA runs a compiled call on one core, or on one device. So the chains are dealt out to lanes, which
+are on their way side by side, each on a device or in a host thread of its own; about every half
+second all of them stop, the draws are taken, and who watches is told.
 """
 
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+
+from bayesgmm.inference.devices import each, places
 
 ROOM = 256
 """Draws that a compiled call can hold, if they are not too large."""
@@ -100,29 +104,105 @@ def taken(buffers: Any, plan: Plan, advanced: int, asked: Asked, done: int) -> A
     return jax.tree.map(lambda leaf: np.asarray(leaf)[:complete].swapaxes(0, 1).copy(), buffers)
 
 
-def collected(
-    calls: Iterable[tuple[Any, Any, Progress]],
-    states: Any,
-    watch: Callable[[Progress], Any] | None,
-) -> tuple[Any, list, bool]:
-    """Where the chains end, their draws in pieces, and whether a KeyboardInterrupt ended them.
+# --- lanes ----------------------------------------------------------------------------------------
+
+
+class Lane(NamedTuple):
+    """Some of the chains, and what they are given; leaves of one device."""
+
+    states: Any
+    data: Any
+    prior: Any
+
+
+def lanes_of(states: Any, data: Any, prior: Any, axes: tuple = (None, None)) -> list[Lane]:
+    """Chains [C, ...] in lanes of as many each, on devices in turn: at most one for each place.
 
     Parameters
     ----------
-    calls : iterable of (states, draws or None, Progress)
-    states
+    states, data, prior : trees of arrays
+    axes : tuple of two trees of 0 or None
+        As `jax.vmap` takes them: where data and prior have a leading axis [C], too.
+    """
+    C = len(jax.tree.leaves(states)[0])
+    devices = places()
+    L = max(n for n in range(1, len(devices) + 1) if C % n == 0)
+    lanes = []
+    for n, device in enumerate(devices[:L]):
+        rows = slice(n * C // L, (n + 1) * C // L)
+        own = (_cut(0, states, rows), _cut(axes[0], data, rows), _cut(axes[1], prior, rows))
+        lanes.append(Lane(*(own if device is None else jax.device_put(own, device))))
+    return lanes
+
+
+def _cut(axes: Any, tree: Any, rows: slice) -> Any:
+    """Rows of the leaves that have them."""
+    if axes is None:
+        return tree
+    if isinstance(axes, tuple):
+        return type(tree)(*(_cut(*own, rows) for own in zip(axes, tree, strict=True)))
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[rows], tree)  # a slice by JAX is a program
+
+
+def rounds(
+    lanes: list[Lane], through: Callable, slots: Callable, asked: Asked, dtype: Any
+) -> Iterator[tuple[list[Lane], list[list], Progress]]:
+    """All lanes on their way, stopped twice a second: lanes, the draws of each, progress.
+
+    Parameters
+    ----------
+    lanes : list of Lane
+    through : callable
+        From a lane, the sweeps that are done and those to be done after it, to the lane and a list
+        of draws, chains first.
+    slots : callable
+        From states to how many slots they have.
+    asked : Asked
+    dtype : numpy dtype
+    """
+    done, span = 0, 1
+    while done < asked.total:
+        until, first = min(done + span, asked.total), done == 0
+        go = lambda lane: through(lane, done, until)  # noqa: B023, E731
+        begin = time.perf_counter()
+        # at first one after the other: the program that one compiles serves the rest
+        found = [go(lane) for lane in lanes] if first else each(go, lanes, dtype)
+        took, advanced, done = time.perf_counter() - begin, until - done, until
+        lanes = [lane for lane, _ in found]
+        n_slots = max(slots(lane.states) for lane in lanes)
+        yield lanes, [pieces for _, pieces in found], asked.progress(done, n_slots)
+        span = next_span(span, advanced, took)
+
+
+def collected(
+    calls: Iterable[tuple[list[Lane], list[list], Progress]],
+    lanes: list[Lane],
+    watch: Callable[[Progress], Any] | None,
+) -> tuple[list[Lane], list[list], bool]:
+    """Where the lanes end, the draws of each in pieces, and whether an interrupt ended them.
+
+    Parameters
+    ----------
+    calls : iterable
+        `rounds`.
+    lanes : list of Lane
         Where they begin.
     watch : callable, optional
         Called with every `Progress`.
     """
-    pieces: list[Any] = []
+    pieces: list[list] = [[] for _ in lanes]
     try:
         for now, new, progress in calls:
-            states = now
-            if new is not None:
-                pieces.append(new)
+            lanes = now
+            for before, after in zip(pieces, new, strict=True):
+                before.extend(after)
             if watch is not None:
                 watch(progress)
     except KeyboardInterrupt:
-        return states, pieces, True
-    return states, pieces, False
+        return lanes, pieces, True
+    return lanes, pieces, False
+
+
+def side_by_side(lanes: Sequence[Any]) -> Any:
+    """Trees of arrays [c, ...] of lanes as one, [C, ...]."""
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *lanes)

@@ -6,8 +6,7 @@ call stops before it; the sweep is done in more slots with the same random numbe
 go back to the slots they had.
 """
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,12 +19,15 @@ from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.sweep import Moments
 from bayesgmm.inference.calls import (
     Asked,
+    Lane,
     Plan,
     Progress,
     collected,
-    next_span,
+    lanes_of,
     planned,
     room_for,
+    rounds,
+    side_by_side,
     taken,
 )
 from bayesgmm.inference.devices import WIDE
@@ -308,43 +310,40 @@ def run(
     """
     n_points = int(np.count_nonzero(data.weight, axis=-1).max())
     asked = Asked(n_draws, thin, n_warmup)
-    calls = _calls(states, data, prior, config, asked, max_slots, n_points)
-    states, pieces, interrupted = collected(calls, states, watch)
-    return _joined(pieces, states, n_points, interrupted)
+    through = partial(_through, config=config, asked=asked, most=max_slots, n_points=n_points)
+    lanes = lanes_of(states, data, prior, _own(data, prior))
+    calls = rounds(lanes, through, _slots, asked, data.weight.dtype)
+    lanes, pieces, interrupted = collected(calls, lanes, watch)
+    ends = [jax.tree.map(np.asarray, lane.states) for lane in lanes]
+    return _joined(pieces, ends, n_points, interrupted)
 
 
-def _calls(
-    states: GibbsState,
-    data: Data,
-    prior: GibbsPrior,
+def _through(
+    lane: Lane,
+    done: int,
+    until: int,
     config: GibbsConfig,
     asked: Asked,
     most: int,
     n_points: int,
-) -> Iterator[tuple[GibbsState, Kept | None, Progress]]:
-    """Compiled calls, one after the other: states, draws or None, progress."""
-    done, span, given = 0, 1, (data, prior, config)
-
-    def told(buffers: Kept, plan: Plan, advanced: int) -> tuple[GibbsState, Kept | None, Progress]:
-        new = taken(buffers, plan, advanced, asked, done)
-        if new is not None:
-            new = new._replace(labels=new.labels[:, :, :n_points])
-        return states, new, asked.progress(done, _slots(states))
-
-    while done < asked.total:
-        plan = planned(done, min(span, asked.total), _room(states), asked)
-        begin = time.perf_counter()
-        states, buffers, advanced, stuck = _advanced(states, *given, plan, _slots(states) < most)
-        took = time.perf_counter() - begin
+) -> tuple[Lane, list[Kept]]:
+    """One lane from `done` sweeps to `until`, and the draws among them."""
+    states, *given = lane
+    pieces = []
+    while done < until:
+        plan = planned(done, until - done, _room(states), asked)
+        states, buffers, advanced, stuck = _advanced(
+            states, *given, config, plan, _slots(states) < most
+        )
         done += advanced
-        yield told(buffers, plan, advanced)
+        pieces.append(taken(buffers, plan, advanced, asked, done))
         if stuck:
             plan = planned(done, 1, _room(states), asked)
-            states, buffers = _again(states, *given, plan, most)
+            states, buffers = _again(states, *given, config, plan, most)
             done += 1
-            yield told(buffers, plan, 1)
-        elif advanced == plan.span:
-            span = next_span(span, advanced, took)
+            pieces.append(taken(buffers, plan, 1, asked, done))
+    draws = [own._replace(labels=own.labels[:, :, :n_points]) for own in pieces if own is not None]
+    return lane._replace(states=states), draws
 
 
 def _advanced(
@@ -385,17 +384,26 @@ def _again(
     return packed_state(after, old), packed_draw(first, old)
 
 
-def _joined(pieces: list[Kept], states: GibbsState, n_points: int, interrupted: bool) -> Draws:
-    """All draws in as many slots as the last ones have."""
-    state = jax.tree.map(np.asarray, states)
-    T = _slots(states)
-    if not pieces:
-        shapes = jax.tree.map(np.asarray, jax.vmap(kept)(states))
-        shapes = shapes._replace(labels=shapes.labels[:, :n_points])
-        pieces = [jax.tree.map(lambda leaf: leaf[:, None][:, :0], shapes)]
-    wide = [_widened(piece, T) for piece in pieces]
-    every = Kept(*(np.concatenate(leaves, 1) for leaves in zip(*wide, strict=True)))
-    return Draws(*every, state.accepted, state.crowded, state, interrupted)
+def _joined(
+    pieces: list[list[Kept]], states: list[GibbsState], n_points: int, interrupted: bool
+) -> Draws:
+    """All draws of all lanes, in as many slots as the last ones of any lane have."""
+    T = max(map(_slots, states))
+    every = [
+        jax.tree.map(lambda *leaves: np.concatenate(leaves, 1), *(_widened(one, T) for one in own))
+        for own in (
+            own or [_none_of(end, n_points)] for own, end in zip(pieces, states, strict=True)
+        )
+    ]
+    state = side_by_side([end if _slots(end) == T else grown(end, T) for end in states])
+    return Draws(*side_by_side(every), state.accepted, state.crowded, state, interrupted)
+
+
+def _none_of(states: GibbsState, n_points: int) -> Kept:
+    """No draws of these chains."""
+    shapes = jax.tree.map(np.asarray, jax.vmap(kept)(states))
+    shapes = shapes._replace(labels=shapes.labels[:, :n_points])
+    return jax.tree.map(lambda leaf: leaf[:, None][:, :0], shapes)
 
 
 def _widened(piece: Kept, T: int) -> Kept:

@@ -28,6 +28,17 @@ def n_cores() -> int:
     return os.cpu_count() or 1
 
 
+def places() -> list[Any]:
+    """Where work can be done side by side: a device each; None is a thread on the only one.
+
+    The CPU, as one device, has a place for each core.
+    """
+    devices = jax.local_devices()
+    if len(devices) > 1:
+        return devices
+    return [None] * (n_cores() if devices[0].platform == "cpu" else 1)
+
+
 def each(function: Callable, shards: Sequence[Any], dtype: Any) -> list[Any]:
     """What `function` returns for each shard, each computed in a thread of its own.
 

@@ -12,8 +12,7 @@ Hoffman and Gelman (2014), *Journal of Machine Learning Research* 15, 1593-1623.
 Team, *Stan Reference Manual*, section 15.2: the windows of the warm-up.
 """
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -41,12 +40,15 @@ from bayesgmm.core.independent import HierarchicalPrior
 from bayesgmm.core.sweep import allocate, gathered, located, log_likelihood
 from bayesgmm.inference.calls import (
     Asked,
+    Lane,
     Plan,
     Progress,
     collected,
-    next_span,
+    lanes_of,
     planned,
     room_for,
+    rounds,
+    side_by_side,
     taken,
 )
 from bayesgmm.inference.chains import Draws
@@ -499,29 +501,30 @@ def run(
             f"the log density is not finite where chain {lost[0]} begins, at a mixture that is "
             "near the points: a distribution of component_prior does not allow it. Widen it."
         )
-    calls = _calls(states, data, prior, config, Asked(n_draws, thin, n_warmup))
-    states, pieces, interrupted = collected(calls, states, watch)
-    return _joined(pieces, states, data, prior, config, interrupted)
+    asked = Asked(n_draws, thin, n_warmup)
+    through = partial(_through, config=config, asked=asked, marks=schedule(n_warmup))
+    lanes = lanes_of(states, data, prior)
+    slots = lambda states: config.model.n_components  # noqa: E731
+    calls = rounds(lanes, through, slots, asked, data.weight.dtype)
+    lanes, pieces, interrupted = collected(calls, lanes, watch)
+    return _joined(pieces, lanes, config, interrupted)
 
 
-def _calls(
-    states: NutsState, data: Data, prior: ModelPrior, config: NutsConfig, asked: Asked
-) -> Iterator[tuple[NutsState, tuple[Kept, Info] | None, Progress]]:
-    """Compiled calls, one after the other: states, draws or None, progress."""
-    marks, done, span = schedule(asked.n_warmup), 0, 1
-    room = _room(states, data, config)
-    while done < asked.total:
-        plan = planned(done, min(span, SPAN), room, asked)
+def _through(
+    lane: Lane, done: int, until: int, config: NutsConfig, asked: Asked, marks: Phase
+) -> tuple[Lane, list[tuple[Kept, Info]]]:
+    """One lane from `done` iterations to `until`, and the draws among them."""
+    states, *given = lane
+    room, pieces = _room(states, lane.data, config), []
+    while done < until:
+        plan = planned(done, min(until - done, SPAN), room, asked)
         advanced = int(plan.span)
         phases = Phase(*(_padded(mark[done : done + advanced]) for mark in marks))
-        begin = time.perf_counter()
-        states, buffers = _advance(states, data, prior, plan, phases, config, room)
-        jax.block_until_ready(states)
-        took = time.perf_counter() - begin
+        states, buffers = _advance(states, *given, plan, phases, config, room)
         done += advanced
-        new = taken(buffers, plan, advanced, asked, done)
-        yield states, new, asked.progress(done, config.model.n_components)
-        span = next_span(span, advanced, took)
+        pieces.append(taken(buffers, plan, advanced, asked, done))
+    jax.block_until_ready(states)
+    return lane._replace(states=states), [own for own in pieces if own is not None]
 
 
 def _room(states: NutsState, data: Data, config: NutsConfig) -> int:
@@ -533,25 +536,28 @@ def _padded(mark: np.ndarray) -> np.ndarray:
     return np.pad(mark, (0, SPAN - len(mark)))
 
 
-def _joined(
-    pieces: list,
-    states: NutsState,
-    data: Data,
-    prior: ModelPrior,
-    config: NutsConfig,
-    interrupted: bool,
-) -> NutsDraws:
-    state, C = jax.tree.map(np.asarray, states), len(states.position)
-    if not pieces:
-        plan = Plan(np.int32(0), np.int32(0), np.int32(1), np.bool_(False))
-        phases = Phase(*np.zeros((4, SPAN), bool))
-        room = _room(states, data, config)
-        _, buffers = _advance(states, data, prior, plan, phases, config, room)
-        pieces = [jax.tree.map(lambda leaf: np.asarray(leaf)[:0].swapaxes(0, 1), buffers)]
-    every, stats = jax.tree.map(lambda *leaves: np.concatenate(leaves, 1), *pieces)
-    n_points = int(np.count_nonzero(np.asarray(data.weight)))
+def _joined(pieces: list, lanes: list[Lane], config: NutsConfig, interrupted: bool) -> NutsDraws:
+    every, stats = side_by_side(
+        [
+            jax.tree.map(
+                lambda *leaves: np.concatenate(leaves, 1), *(own or [_none_of(lane, config)])
+            )
+            for own, lane in zip(pieces, lanes, strict=True)
+        ]
+    )
+    state = side_by_side([jax.tree.map(np.asarray, lane.states) for lane in lanes])
+    n_points, C = int(np.count_nonzero(np.asarray(lanes[0].data.weight))), len(state.position)
     every = every._replace(labels=every.labels[:, :, :n_points])
     process = config.model.weights == "process"
     full = (every.counts[:, :, -1] > 0).sum(1) if process else np.zeros(C, int)
     draws = Draws(*every, np.zeros((C, 3), np.int32), full, state, interrupted)
     return NutsDraws(draws, stats)
+
+
+def _none_of(lane: Lane, config: NutsConfig) -> tuple[Kept, Info]:
+    """No draws of these chains."""
+    plan = Plan(np.int32(0), np.int32(0), np.int32(1), np.bool_(False))
+    phases = Phase(*np.zeros((4, SPAN), bool))
+    room = _room(lane.states, lane.data, config)
+    _, buffers = _advance(*lane, plan, phases, config, room)
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[:0].swapaxes(0, 1), buffers)

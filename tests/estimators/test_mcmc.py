@@ -18,6 +18,7 @@ from bayesgmm import (
     MCMCGaussianMixture,
 )
 from bayesgmm.datasets import load_galaxies
+from bayesgmm.estimators.chains import check_finite_draws
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 QUIET = {"progress_bar": False, "random_state": 0}
@@ -211,6 +212,60 @@ def test_units_do_not_matter(X):
     np.testing.assert_array_equal(model._draws.labels, scaled._draws.labels)
     before, after = model.posterior_["posterior"]["scale"], scaled.posterior_["posterior"]["scale"]
     np.testing.assert_allclose(after, 1e6 * before, rtol=1e-6)
+
+
+def in_a_flat(case):
+    """Points that do not fill their space, and the covariance types for which that matters."""
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(-3, 1, (20, 2)), rng.normal(3, 1, (20, 2))])
+    return {
+        "constant": np.c_[X, np.ones(40)],
+        "combination": np.c_[X, X[:, 0] - 2 * X[:, 1]],
+        "repeated": np.repeat(rng.normal(size=(6, 8)), 5, axis=0),
+        "equal": np.full((40, 2), 3.0),
+    }[case]
+
+
+FLATS = [
+    *((case, kind) for case in ("constant", "equal") for kind in ("full", "tied", "diag")),
+    *((case, kind) for case in ("combination", "repeated") for kind in ("full", "tied")),
+    ("equal", "spherical"),
+]
+
+
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+@pytest.mark.parametrize("case, kind", FLATS)
+def test_points_in_a_flat_have_no_random_scale(case, kind):
+    """Its posterior has no integral there: chains would go to covariances of 0, and NaN."""
+    X = in_a_flat(case)
+    with pytest.warns(UserWarning, match="held at its prior mean"):
+        model = sampled(X, covariance_type=kind, moves=False, **FEW)
+    assert type(model.component_prior_) is IndependentPrior
+    free = HierarchicalPrior()
+    with pytest.raises(ValueError, match="use an IndependentPrior"):
+        sampled(X, covariance_type=kind, component_prior=free, **FEW)
+
+
+@pytest.mark.parametrize(
+    "X, kind",
+    [
+        (in_a_flat("constant"), "spherical"),
+        (in_a_flat("combination"), "diag"),
+        (in_a_flat("repeated")[::5], "full"),  # 6 points in 8 dimensions: too few to shrink it
+    ],
+)
+def test_a_random_scale_where_its_posterior_exists(X, kind):
+    model = sampled(X, covariance_type=kind, moves=False, **{**FEW, "n_samples": 400})
+    assert type(model.component_prior_) is HierarchicalPrior
+    assert np.isfinite(model.posterior_["posterior"]["scale"]).all()
+
+
+def test_draws_that_are_lost_are_no_fit():
+    found = np.zeros((2, 5))
+    check_finite_draws(found)
+    found[1, 3:] = np.nan
+    with pytest.raises(ValueError, match="chain 1 was lost at draw 3"):
+        check_finite_draws(found)
 
 
 # --- what is published --------------------------------------------------------------------------

@@ -288,7 +288,7 @@ def test_a_concentration_that_is_learned(kind):
         assert error < 0.02 and z < 4
     log_alpha = np.log(draws.alpha).mean(1)
     expected = special.softmax(log_joint).sum(1) @ np.log(at)
-    assert abs(log_alpha.mean() - expected) < 4 * log_alpha.std() / np.sqrt(CHAINS) < 0.1
+    assert abs(log_alpha.mean() - expected) < 4 * log_alpha.std() / np.sqrt(CHAINS) < 0.15
 
 
 def log_marginals_given_scale(x, prior, at):
@@ -334,7 +334,7 @@ def test_a_random_scale_common_to_all(kind, moves):
         assert error < 0.02 and z < 4
     log_scale = np.log(draws.scale[..., 0, 0, 0]).mean(1)
     expected = special.softmax(log_joint).sum(1) @ np.log(at)
-    assert abs(log_scale.mean() - expected) < 4 * log_scale.std() / np.sqrt(CHAINS) < 0.1
+    assert abs(log_scale.mean() - expected) < 4 * log_scale.std() / np.sqrt(CHAINS) < 0.15
 
 
 # --- how a run goes on ----------------------------------------------------------------------------
