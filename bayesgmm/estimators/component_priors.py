@@ -361,7 +361,7 @@ def resolved(component_prior: Any, given: dict[str, Any], seen: Seen) -> Any:
     checked = {name: CHECKS[name](value, name, seen) for name, value in own.items()}
     found = _packed(kind.of, checked, seen.family)
     if kind.of is HierarchicalPrior and is_without_scale(found, seen):
-        return _held(found, component_prior, seen)
+        return held(found, component_prior, seen)
     return found
 
 
@@ -394,12 +394,25 @@ def is_without_scale(prior: HierarchicalPrior, seen: Seen) -> bool:
     return bool(len(X) < seen.side or least <= FLAT * max(spread.max(), 1e-300))
 
 
-def _held(prior: HierarchicalPrior, asked: Any, seen: Seen) -> IndependentPrior:
+def has_shrunk(scales: np.ndarray) -> bool:
+    """Whether draws of C0 in the sampler's units, [C, S, ...], became those of a flat, or NaN.
+
+    Clusters of points that are equal, or lie in flats that are parallel, do that: it is seen
+    only when a chain comes to such a partition.
+    """
+    some = scales[:, :: max(1, scales.shape[1] // 100)]
+    if not np.isfinite(some).all():
+        return True
+    least = np.linalg.eigvalsh(some)[..., 0] if some.ndim == 5 else some
+    return bool((least < FLAT**2).any())
+
+
+def held(prior: HierarchicalPrior, asked: Any, seen: Seen) -> IndependentPrior:
     """The prior given C0 at its mean, with a warning; for an object that was given an error."""
     flat = (
-        "the points do not fill the space (a column is constant, or a combination of others): "
-        "the random scale of this prior has no posterior there, as the covariances would shrink "
-        "without end"
+        "the points, or clusters that they have, do not fill the space (columns that are constant "
+        "or combinations of others, rows that come many times): the random scale of this prior has "
+        "no posterior there, as the covariances would shrink without end"
     )
     if not isinstance(asked, str):
         raise ValueError(

@@ -282,8 +282,9 @@ class MCMCGaussianMixture(MixtureEstimator):
         Warns
         -----
         UserWarning
-            If the points lie in a flat, where a hierarchical prior has no posterior: its scale is
-            then held at its prior mean, and `component_prior_` is an `IndependentPrior`.
+            If the points or their clusters lie in a flat, where a hierarchical prior has no
+            posterior: its scale is then held at its prior mean, and `component_prior_` is an
+            `IndependentPrior`.
         ConvergenceWarning
             If the chains have not converged, what is wrong and what to do about it.
         """
@@ -317,6 +318,10 @@ class MCMCGaussianMixture(MixtureEstimator):
         own = component_priors.resolved(self.component_prior, self._given(), seen)
         data, N = standard_data(kept.X, None, seen.units), len(kept.X)
         draws, config = self._sample(data, N, seen.units, own, options, resume)
+        hierarchical = isinstance(own, component_priors.HierarchicalPrior)
+        if hierarchical and not resume and component_priors.has_shrunk(draws.scale):
+            own = component_priors.held(own, self.component_prior, seen)
+            draws, config = self._sample(data, N, seen.units, own, options, resume)
         said = []
         if draws.crowded.any() and options.known is None:
             most = self.max_components or chains.SLOTS[-1]

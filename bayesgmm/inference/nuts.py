@@ -75,6 +75,26 @@ class NutsConfig:
     max_tree_depth: int = 10
 
 
+class Info(NamedTuple):
+    """What one iteration was like; as the statistics of a run, [C, S].
+
+    Attributes
+    ----------
+    acceptance_rate, step_size, energy : []
+    n_steps, tree_depth : []
+        Of a draw that is one of several iterations the sum, and the largest.
+    diverging : [] of bool
+        Whether one of them diverged.
+    """
+
+    acceptance_rate: Any
+    step_size: Any
+    energy: Any
+    n_steps: Any
+    tree_depth: Any
+    diverging: Any
+
+
 class NutsState(NamedTuple):
     """One chain.
 
@@ -95,6 +115,8 @@ class NutsState(NamedTuple):
         Of dual averaging.
     spread : tuple
         Of Welford's variances.
+    info : Info
+        Of the last iteration, and those before it that belong to the same draw.
     """
 
     key: Array
@@ -106,26 +128,7 @@ class NutsState(NamedTuple):
     inverse_mass: Array
     averaging: Any
     spread: Any
-
-
-class Info(NamedTuple):
-    """What one iteration was like; as the statistics of a run, [C, S].
-
-    Attributes
-    ----------
-    acceptance_rate, step_size, energy : []
-    n_steps, tree_depth : []
-        Of a draw that is one of several iterations the sum, and the largest.
-    diverging : [] of bool
-        Whether one of them diverged.
-    """
-
-    acceptance_rate: Any
-    step_size: Any
-    energy: Any
-    n_steps: Any
-    tree_depth: Any
-    diverging: Any
+    info: Info
 
 
 class Phase(NamedTuple):
@@ -244,6 +247,7 @@ def init(key: Array, data: Data, labels: Array, prior: ModelPrior, config: NutsC
         unit,
         averaging,
         spread,
+        Info(*jnp.zeros(3, position.dtype), *jnp.zeros(2, jnp.int32), jnp.array(False)),
     )
 
 
@@ -324,8 +328,8 @@ def step(
         accepted,
         state.step_size,
         tree.z_proposal_energy,
-        tree.num_proposals,
-        tree.depth,
+        jnp.asarray(tree.num_proposals, jnp.int32),
+        jnp.asarray(tree.depth, jnp.int32),
         tree.diverging,
     )
     state = state._replace(
@@ -427,27 +431,23 @@ def _advance(
     """`plan.span` iterations of every chain; the draws among them, [room, C, ...]."""
     move = jax.vmap(lambda state, phase: step(state, phase, data, prior, config), (0, None))
     read = jax.vmap(lambda state: kept(state, data, prior, config))
-    first = jax.tree.map(lambda leaf: leaf[0], phases)
-    infos = jax.eval_shape(lambda state: move(state, first)[1], states)
-    shapes = jax.eval_shape(read, states), infos
+    shapes = jax.eval_shape(read, states), states.info
     buffers = jax.tree.map(lambda leaf: jnp.zeros((room, *leaf.shape), leaf.dtype), shapes)
-    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), infos)
 
     def advance(i, carry):
-        states, buffers, before = carry
-        states, info = move(states, jax.tree.map(lambda leaf: leaf[i], phases))
+        before, buffers = carry
+        states, info = move(before, jax.tree.map(lambda leaf: leaf[i], phases))
         place, within = jnp.divmod(plan.phase + i, plan.thin)
-        info = _where(within > 0, _both(before, info), info)
+        states = states._replace(info=_where(within > 0, _both(before.info, info), info))
 
         def write(buffers):
             put = lambda buffer, leaf: buffer.at[place].set(leaf)  # noqa: E731
-            return jax.tree.map(put, buffers, (read(states), info))
+            return jax.tree.map(put, buffers, (read(states), states.info))
 
         whole = within == plan.thin - 1
-        return states, jax.lax.cond(whole, write, lambda buffers: buffers, buffers), info
+        return states, jax.lax.cond(whole, write, lambda buffers: buffers, buffers)
 
-    states, buffers, _ = jax.lax.fori_loop(0, plan.span, advance, (states, buffers, nothing))
-    return states, buffers
+    return jax.lax.fori_loop(0, plan.span, advance, (states, buffers))
 
 
 def _both(before: Info, info: Info) -> Info:

@@ -246,6 +246,15 @@ def test_points_in_a_flat_have_no_random_scale(case, kind):
         sampled(X, covariance_type=kind, component_prior=free, **FEW)
 
 
+def test_rows_that_come_many_times_may_shrink_the_scale():
+    """Two clusters of two points each, four times, have parallel flats: seen in the draws."""
+    X = np.repeat([[1.0, 3.0], [2.0, 1.0], [3.0, 3.0], [4.0, 1.0]], 4, axis=0)
+    with pytest.warns(UserWarning, match="held at its prior mean"):
+        model = sampled(X, moves=False, n_samples=400)
+    assert type(model.component_prior_) is IndependentPrior
+    assert np.isfinite(model.posterior_["sample_stats"]["lp"]).all()
+
+
 @pytest.mark.parametrize(
     "X, kind",
     [
