@@ -135,7 +135,8 @@ class MCMCGaussianMixture(MixtureEstimator):
         points in the warm-up only.
     n_chains : int, default 4
         They begin at k-means, at random labels, with all points in one cluster, and at the nearest
-        of random points, in turn.
+        of random points, in turn; and run side by side on the devices there are, or on the cores
+        of the one processor, an even share on each.
     n_samples : int, default 1000
         Draws kept of each chain.
     n_warmup : int, optional
