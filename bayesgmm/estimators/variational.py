@@ -554,10 +554,12 @@ class BayesianGaussianMixture(MixtureEstimator):
             np.array([self.degrees_of_freedom_prior_]),
             scale,
         )
-        wishart = float(log_normalizer(one, self._family)[0]) - 0.25 * D * (D - 1) * np.log(np.pi)
-        weights = prior.weights.log_normalizer(prior.concentration.mean(), np.ones(K, bool))
+        alpha, everyone = prior.concentration.mean(), np.ones(K, bool)
+        found = _log_normalizers(one, prior.weights, alpha, everyone, self._family)
+        wishart, weights = map(float, found)
+        wishart -= 0.25 * D * (D - 1) * np.log(np.pi)
         means = 0.5 * D * np.log(self.mean_precision_prior_)
-        return float(weights) - 0.5 * total * D * LOG_2PI + K * (means - wishart)
+        return weights - 0.5 * total * D * LOG_2PI + K * (means - wishart)
 
     # --- what can be asked
 
@@ -781,3 +783,11 @@ class BayesianGaussianMixture(MixtureEstimator):
 
 def _covariances(shared: bool, shape: tuple[int, ...]) -> str:
     return f"{'one covariance' if shared else 'covariances'} of shape {shape}"
+
+
+@partial(jax.jit, static_argnames="family")
+def _log_normalizers(
+    one: NormalInverseWishart, weights: Any, alpha: Any, present: Any, family: Covariance
+) -> tuple[Any, Any]:
+    """Of the prior of one component [] and of the weights []: compiled once, not in every fit."""
+    return log_normalizer(one, family)[0], weights.log_normalizer(alpha, present)
