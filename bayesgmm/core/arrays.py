@@ -87,6 +87,11 @@ class Standardizer:
     scale: np.ndarray
 
     @classmethod
+    def identity(cls, n_features: int):
+        """The map that changes nothing."""
+        return cls(np.zeros(n_features), np.ones(n_features))
+
+    @classmethod
     def fit(cls, points: np.ndarray, weight: np.ndarray | None = None, scaling: str = "column"):
         """Mean and standard deviation of each column, or one common scale for all of them.
 

@@ -89,24 +89,6 @@ def _nearest(data: Data, n_rows: int, K: int, rng: np.random.RandomState) -> np.
 BEGINNINGS = (_by("kmeans"), _random, _together, _nearest)
 
 
-def check_finite_draws(log_likelihood: np.ndarray) -> None:
-    """Every draw of the chains, [C, S], has a likelihood.
-
-    Raises
-    ------
-    ValueError
-        If a covariance became singular to rounding on the way.
-    """
-    lost = np.argwhere(np.isnan(log_likelihood))
-    if len(lost):
-        c, s = lost[0]
-        raise ValueError(
-            f"chain {c} was lost at draw {s}: a covariance became singular to rounding, and what "
-            "follows are not numbers. Leave out columns that nearly are combinations of others, "
-            "or set component_prior='conjugate', which holds every covariance above a floor."
-        )
-
-
 # --- how they are watched -------------------------------------------------------------------------
 
 
@@ -195,6 +177,24 @@ class Sample(NamedTuple):
         merge = lambda leaf: leaf.reshape(-1, *leaf.shape[2:])  # noqa: E731
         mixtures = Mixture(*map(merge, self.mixtures))
         return Sample(merge(self.labels), mixtures, *map(merge, self[2:]))
+
+
+def check_finite_draws(log_likelihood: np.ndarray) -> None:
+    """Every draw of the chains, [C, S], has a likelihood.
+
+    Raises
+    ------
+    ValueError
+        If a covariance became singular to rounding on the way.
+    """
+    lost = np.argwhere(np.isnan(log_likelihood))
+    if len(lost):
+        c, s = lost[0]
+        raise ValueError(
+            f"chain {c} was lost at draw {s}: a covariance became singular to rounding, and what "
+            "follows are not numbers. Leave out columns that nearly are combinations of others, "
+            "or set component_prior='conjugate', which holds every covariance above a floor."
+        )
 
 
 def in_order(draws: Draws, units: Standardizer, n_points: float, area: np.ndarray) -> Sample:

@@ -423,11 +423,11 @@ def held(prior: HierarchicalPrior, asked: Any, seen: Seen) -> IndependentPrior:
         f"component_prior={asked!r}: {flat}. The scale is held at its prior mean. Leave such "
         "columns out, or set component_prior='conjugate'."
     )
-    shape, rate = prior.scale_shape_prior, prior.scale_rate_prior
-    mean = shape / rate if seen.family.axis_aligned else shape * np.linalg.inv(rate)
-    return IndependentPrior(
-        prior.mean_prior, prior.mean_covariance_prior, 2 * prior.covariance_shape_prior, 2 * mean
-    )
+    plain = in_core(prior, Standardizer.identity(seen.n_features), seen.family)
+    given = plain.given(plain.start(seen.family))
+    numbers = given.mean[0], given.covariance[0], float(given.dof[0]), given.scale[0]
+    names = (field.name for field in fields(IndependentPrior))
+    return _packed(IndependentPrior, dict(zip(names, numbers, strict=True)), seen.family)
 
 
 # --- in the sampler's units -----------------------------------------------------------------------

@@ -194,7 +194,7 @@ def log_density(mixture: Mixture, prior: ConjugatePrior, family: Covariance) -> 
     float
     """
     D = mixture.means.shape[1]
-    return _density(log_prior, mixture, prior, Standardizer(np.zeros(D), np.ones(D)), family)
+    return _density(log_prior, mixture, prior, Standardizer.identity(D), family)
 
 
 def constant(

@@ -826,7 +826,7 @@ class GaussianMixture(MixtureEstimator):
         matrices = np.asarray(unpack(covariance_type, packed, K, D))
         with np.errstate(divide="ignore"):
             mixture = Mixture(np.log(weights), means, np.linalg.cholesky(matrices))
-        model._publish(mixture, Standardizer(np.zeros(D), np.ones(D)), np.float64)
+        model._publish(mixture, Standardizer.identity(D), np.float64)
         model.n_features_in_, model.n_components_ = D, K
         model.n_iter_, model.converged_, model._last_gains = 0, False, NONE_YET
         model._streamed, model._n_seen = None, 0.0

@@ -320,7 +320,8 @@ class MCMCGaussianMixture(MixtureEstimator):
         data, N = standard_data(kept.X, None, seen.units), len(kept.X)
         draws, config = self._sample(data, N, seen.units, own, options, resume)
         hierarchical = isinstance(own, component_priors.HierarchicalPrior)
-        if hierarchical and not resume and component_priors.has_shrunk(draws.scale):
+        whole = not (resume or draws.interrupted)  # else there is nothing to begin again
+        if hierarchical and whole and component_priors.has_shrunk(draws.scale):
             own = component_priors.held(own, self.component_prior, seen)
             draws, config = self._sample(data, N, seen.units, own, options, resume)
         said = []
@@ -411,10 +412,9 @@ class MCMCGaussianMixture(MixtureEstimator):
     def _specified(
         self, own: Any, units: Standardizer, options: WeightOptions, n_rows: int
     ) -> Specification:
-        D = len(units.scale)
         plain, in_core = (
             component_priors.in_core(own, each, self._family)
-            for each in (Standardizer(np.zeros(D), np.ones(D)), units)
+            for each in (Standardizer.identity(len(units.scale)), units)
         )
         prior = gibbs.GibbsPrior(options.prior, options.concentration, plain)
         form = exact_form(self._family.axis_aligned)  # for any points there may be
@@ -549,8 +549,8 @@ class MCMCGaussianMixture(MixtureEstimator):
         weights = (weights / weights.sum(1, keepdims=True)).mean(0)
         covariances = np.einsum("skij,sklj->kil", scales, scales) / len(alike)
         root = np.linalg.cholesky(covariances)
-        identity = Standardizer(np.zeros(D), np.ones(D))
-        self._publish(Mixture(np.log(weights), means.mean(0), root), identity, dtype)
+        mixture = Mixture(np.log(weights), means.mean(0), root)
+        self._publish(mixture, Standardizer.identity(D), dtype)
         self.n_components_ = K
 
     def _judge(self, draws: chains.Draws, wrong: list[str]) -> None:

@@ -81,7 +81,7 @@ def _log_determinant(scale: np.ndarray) -> np.ndarray:
 def sample_of(draws: Simulated, family: Covariance) -> Sample:
     """Draws from the prior as a `Sample` [S, 1, ...], with the log likelihood of their points."""
     N, D = draws.points.shape[1:]
-    identity = Standardizer(np.zeros(D), np.ones(D))
+    identity = Standardizer.identity(D)
     one = lambda leaf: np.asarray(leaf)[:, None]  # noqa: E731
     return in_order(
         Draws(

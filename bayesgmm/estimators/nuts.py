@@ -102,7 +102,7 @@ def units_of(component_prior: Any, units: Standardizer) -> Standardizer:
     """Those of the sampler: the user's, if distributions are given in them."""
     if not isinstance(component_prior, dict):
         return units
-    return Standardizer(np.zeros_like(units.centre), np.ones_like(units.scale))
+    return Standardizer.identity(len(units.scale))
 
 
 # --- chains ---------------------------------------------------------------------------------------
@@ -278,7 +278,7 @@ def numpyro_model(
     seen = _numbers(X if like is None else like)
     check_univariate(covariance_type, seen.shape[1])
     config = model_config(options, covariance_type, max_components)
-    units = Standardizer(np.zeros(seen.shape[1]), np.ones(seen.shape[1]))
+    units = Standardizer.identity(seen.shape[1])
     own = _own(component_prior, seen, family, options)
     weight = None if sample_weight is None else check_weight(sample_weight, len(seen))
     points = X if X is None or isinstance(X, jax.Array) else jnp.asarray(_numbers(X))

@@ -169,7 +169,7 @@ def in_blocks(
     -------
     tuple of ndarray [N, ...]
     """
-    units = Standardizer(np.zeros(X.shape[1]), np.ones(X.shape[1]))
+    units = Standardizer.identity(X.shape[1])
     blocks = []
     with float_scope(X.dtype):
         for start in range(0, len(X), most):

@@ -7,6 +7,7 @@ second all of them stop, the draws are taken, and who watches is told.
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -22,11 +23,10 @@ SECONDS = 0.4
 
 
 class Progress(NamedTuple):
-    """How a run stands: sweeps done and asked for, and slots."""
+    """How a run stands: sweeps done, and asked for."""
 
     done: int
     total: int
-    n_slots: int
 
 
 class Asked(NamedTuple):
@@ -41,9 +41,9 @@ class Asked(NamedTuple):
         """Sweeps in all."""
         return self.n_warmup + self.n_draws * self.thin
 
-    def progress(self, done: int, n_slots: int) -> Progress:
+    def progress(self, done: int) -> Progress:
         """How it stands after so many sweeps."""
-        return Progress(done, self.total, n_slots)
+        return Progress(done, self.total)
 
 
 class Plan(NamedTuple):
@@ -145,7 +145,7 @@ def _cut(axes: Any, tree: Any, rows: slice) -> Any:
 
 
 def rounds(
-    lanes: list[Lane], through: Callable, slots: Callable, asked: Asked, dtype: Any
+    lanes: list[Lane], through: Callable, asked: Asked, dtype: Any
 ) -> Iterator[tuple[list[Lane], list[list], Progress]]:
     """All lanes on their way, stopped twice a second: lanes, the draws of each, progress.
 
@@ -153,24 +153,21 @@ def rounds(
     ----------
     lanes : list of Lane
     through : callable
-        From a lane, the sweeps that are done and those to be done after it, to the lane and a list
-        of draws, chains first.
-    slots : callable
-        From states to how many slots they have.
+        From a lane, the sweeps that are `done` and those to be done after it, `until`, to the lane
+        and a list of what was `taken`.
     asked : Asked
     dtype : numpy dtype
     """
     done, span = 0, 1
     while done < asked.total:
         until, first = min(done + span, asked.total), done == 0
-        go = lambda lane: through(lane, done, until)  # noqa: B023, E731
+        go = partial(through, done=done, until=until)
         begin = time.perf_counter()
         # at first one after the other: the program that one compiles serves the rest
         found = [go(lane) for lane in lanes] if first else each(go, lanes, dtype)
         took, advanced, done = time.perf_counter() - begin, until - done, until
         lanes = [lane for lane, _ in found]
-        n_slots = max(slots(lane.states) for lane in lanes)
-        yield lanes, [pieces for _, pieces in found], asked.progress(done, n_slots)
+        yield lanes, [pieces for _, pieces in found], asked.progress(done)
         span = next_span(span, advanced, took)
 
 
@@ -195,12 +192,17 @@ def collected(
         for now, new, progress in calls:
             lanes = now
             for before, after in zip(pieces, new, strict=True):
-                before.extend(after)
+                before.extend(piece for piece in after if piece is not None)
             if watch is not None:
                 watch(progress)
     except KeyboardInterrupt:
         return lanes, pieces, True
     return lanes, pieces, False
+
+
+def end_to_end(pieces: Sequence[Any]) -> Any:
+    """Trees of draws [C, s, ...] one after the other, [C, S, ...]."""
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves, 1), *pieces)
 
 
 def side_by_side(lanes: Sequence[Any]) -> Any:

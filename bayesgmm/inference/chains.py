@@ -23,6 +23,7 @@ from bayesgmm.inference.calls import (
     Plan,
     Progress,
     collected,
+    end_to_end,
     lanes_of,
     planned,
     room_for,
@@ -310,24 +311,17 @@ def run(
     """
     n_points = int(np.count_nonzero(data.weight, axis=-1).max())
     asked = Asked(n_draws, thin, n_warmup)
-    through = partial(_through, config=config, asked=asked, most=max_slots, n_points=n_points)
+    through = partial(_through, config=config, asked=asked, most=max_slots)
     lanes = lanes_of(states, data, prior, _own(data, prior))
-    calls = rounds(lanes, through, _slots, asked, data.weight.dtype)
+    calls = rounds(lanes, through, asked, data.weight.dtype)
     lanes, pieces, interrupted = collected(calls, lanes, watch)
-    ends = [jax.tree.map(np.asarray, lane.states) for lane in lanes]
-    return _joined(pieces, ends, n_points, interrupted)
+    return _joined(pieces, [lane.states for lane in lanes], n_points, interrupted)
 
 
 def _through(
-    lane: Lane,
-    done: int,
-    until: int,
-    config: GibbsConfig,
-    asked: Asked,
-    most: int,
-    n_points: int,
-) -> tuple[Lane, list[Kept]]:
-    """One lane from `done` sweeps to `until`, and the draws among them."""
+    lane: Lane, done: int, until: int, config: GibbsConfig, asked: Asked, most: int
+) -> tuple[Lane, list[Kept | None]]:
+    """One lane from `done` sweeps to `until`, and what was taken on the way."""
     states, *given = lane
     pieces = []
     while done < until:
@@ -342,8 +336,7 @@ def _through(
             states, buffers = _again(states, *given, config, plan, most)
             done += 1
             pieces.append(taken(buffers, plan, 1, asked, done))
-    draws = [own._replace(labels=own.labels[:, :, :n_points]) for own in pieces if own is not None]
-    return lane._replace(states=states), draws
+    return lane._replace(states=states), pieces
 
 
 def _advanced(
@@ -389,21 +382,16 @@ def _joined(
 ) -> Draws:
     """All draws of all lanes, in as many slots as the last ones of any lane have."""
     T = max(map(_slots, states))
-    every = [
-        jax.tree.map(lambda *leaves: np.concatenate(leaves, 1), *(_widened(one, T) for one in own))
-        for own in (
-            own or [_none_of(end, n_points)] for own, end in zip(pieces, states, strict=True)
-        )
-    ]
+    some = [own or [_none_of(end)] for own, end in zip(pieces, states, strict=True)]
+    every = side_by_side([end_to_end([_widened(one, T) for one in own]) for own in some])
+    every = every._replace(labels=every.labels[:, :, :n_points])
     state = side_by_side([end if _slots(end) == T else grown(end, T) for end in states])
-    return Draws(*side_by_side(every), state.accepted, state.crowded, state, interrupted)
+    return Draws(*every, state.accepted, state.crowded, state, interrupted)
 
 
-def _none_of(states: GibbsState, n_points: int) -> Kept:
+def _none_of(states: GibbsState) -> Kept:
     """No draws of these chains."""
-    shapes = jax.tree.map(np.asarray, jax.vmap(kept)(states))
-    shapes = shapes._replace(labels=shapes.labels[:, :n_points])
-    return jax.tree.map(lambda leaf: leaf[:, None][:, :0], shapes)
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[:, None][:, :0], jax.vmap(kept)(states))
 
 
 def _widened(piece: Kept, T: int) -> Kept:

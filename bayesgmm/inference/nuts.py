@@ -44,6 +44,7 @@ from bayesgmm.inference.calls import (
     Plan,
     Progress,
     collected,
+    end_to_end,
     lanes_of,
     planned,
     room_for,
@@ -504,16 +505,15 @@ def run(
     asked = Asked(n_draws, thin, n_warmup)
     through = partial(_through, config=config, asked=asked, marks=schedule(n_warmup))
     lanes = lanes_of(states, data, prior)
-    slots = lambda states: config.model.n_components  # noqa: E731
-    calls = rounds(lanes, through, slots, asked, data.weight.dtype)
+    calls = rounds(lanes, through, asked, data.weight.dtype)
     lanes, pieces, interrupted = collected(calls, lanes, watch)
     return _joined(pieces, lanes, config, interrupted)
 
 
 def _through(
     lane: Lane, done: int, until: int, config: NutsConfig, asked: Asked, marks: Phase
-) -> tuple[Lane, list[tuple[Kept, Info]]]:
-    """One lane from `done` iterations to `until`, and the draws among them."""
+) -> tuple[Lane, list[tuple[Kept, Info] | None]]:
+    """One lane from `done` iterations to `until`, and what was taken on the way."""
     states, *given = lane
     room, pieces = _room(states, lane.data, config), []
     while done < until:
@@ -524,7 +524,7 @@ def _through(
         done += advanced
         pieces.append(taken(buffers, plan, advanced, asked, done))
     jax.block_until_ready(states)
-    return lane._replace(states=states), [own for own in pieces if own is not None]
+    return lane._replace(states=states), pieces
 
 
 def _room(states: NutsState, data: Data, config: NutsConfig) -> int:
@@ -537,15 +537,9 @@ def _padded(mark: np.ndarray) -> np.ndarray:
 
 
 def _joined(pieces: list, lanes: list[Lane], config: NutsConfig, interrupted: bool) -> NutsDraws:
-    every, stats = side_by_side(
-        [
-            jax.tree.map(
-                lambda *leaves: np.concatenate(leaves, 1), *(own or [_none_of(lane, config)])
-            )
-            for own, lane in zip(pieces, lanes, strict=True)
-        ]
-    )
-    state = side_by_side([jax.tree.map(np.asarray, lane.states) for lane in lanes])
+    some = [own or [_none_of(lane, config)] for own, lane in zip(pieces, lanes, strict=True)]
+    every, stats = side_by_side([end_to_end(own) for own in some])
+    state = side_by_side([lane.states for lane in lanes])
     n_points, C = int(np.count_nonzero(np.asarray(lanes[0].data.weight))), len(state.position)
     every = every._replace(labels=every.labels[:, :, :n_points])
     process = config.model.weights == "process"

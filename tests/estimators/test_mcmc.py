@@ -255,6 +255,21 @@ def test_rows_that_come_many_times_may_shrink_the_scale():
     assert np.isfinite(model.posterior_["sample_stats"]["lp"]).all()
 
 
+def test_an_interrupted_fit_does_not_begin_again(X, monkeypatch):
+    """Not even where its scale went to that of a flat."""
+    monkeypatch.setattr("bayesgmm.estimators.component_priors.has_shrunk", lambda scales: True)
+    fits = []
+
+    def interrupt(self, progress):
+        fits.append(progress.done)
+        if progress.done > 30:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("bayesgmm.estimators.chains.Bar.__call__", interrupt)
+    model = sampled(X, moves=False, n_samples=100_000, n_warmup=0)
+    assert type(model.component_prior_) is HierarchicalPrior and fits == sorted(fits)
+
+
 @pytest.mark.parametrize(
     "X, kind",
     [

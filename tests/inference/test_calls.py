@@ -55,7 +55,7 @@ def test_an_error_in_a_lane_is_not_lost(monkeypatch):
             raise OSError("of the second")
         return lane, []
 
-    rounds = calls.rounds(lanes, through, lambda states: 1, calls.Asked(9, 1, 0), np.float64)
+    rounds = calls.rounds(lanes, through, calls.Asked(9, 1, 0), np.float64)
     next(rounds)
     with pytest.raises(OSError, match="of the second"):
         list(rounds)
