@@ -33,6 +33,17 @@ def room_for_programs():
         gc.collect()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def shared_programs(tmp_path_factory):
+    """What one worker has compiled, or let go, the others need not: they read it from a folder."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    jax.config.update("jax_compilation_cache_dir", str(folder / "programs"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
 @pytest.fixture
 def x64():
     """Double precision for the length of a test; the configuration itself stays as it is."""
