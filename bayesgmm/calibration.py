@@ -32,9 +32,10 @@ from bayesgmm.estimators.checks import check_number
 from bayesgmm.estimators.model import Specification
 from bayesgmm.estimators.replicates import (
     CORRELATION,
-    SLOTS,
     Asked,
     Batch,
+    Engine,
+    GibbsEngine,
     Run,
     correlations,
     randomised_ranks,
@@ -65,7 +66,8 @@ class Calibration:
     correlation : Series
         Of successive draws of each quantity, pooled over the replicates.
     crowded : float
-        Share of the sweeps that needed more slots than there were.
+        Share of the sweeps that needed more slots than there were; of the draws of NUTS, those
+        whose last component, which stands for all the others of a process, holds points.
     """
 
     ranks: Any
@@ -133,7 +135,7 @@ class Calibration:
                 "by itself makes ranks other than uniform: raise thin.",
             ]
         if self.crowded > 0:
-            lines += ["", f"{self.crowded:.1e} of the sweeps needed more slots than {SLOTS}."]
+            lines += ["", f"{self.crowded:.1e} of the sweeps had no room for another component."]
         return "\n".join(lines)
 
     def __str__(self) -> str:
@@ -195,9 +197,9 @@ def calibrate(
         Sweeps a draw. When not given, as many as make the autocorrelation of all quantities less
         than 0.05, at most 50: found on the first replicates.
     n_warmup : int, optional
-        Sweeps of each chain before the first draw; 20 times `thin`, and at least 200, when not
-        given. Chains begin at k-means, at random labels, with all points in one cluster, and at
-        the nearest of random points, in turn.
+        Sweeps of each chain before the first draw; 20 times `thin`, and at least 200 (500 of
+        NUTS, which adapts to each replicate), when not given. Chains begin at k-means, at random
+        labels, with all points in one cluster, and at the nearest of random points, in turn.
     quantities : dict of callables, optional
         More quantities by name: functions of an object with the arrays `weights` [R, S, T] (0
         where there is no component), `means` [R, S, T, D], `covariances` [R, S, T, D, D],
@@ -241,12 +243,12 @@ def calibrate(
     own = _checked(quantities, n_replicates, n_samples, thin, n_warmup)
     points = _scaling_points(X, means, sds, n_points)
     N = len(points) if n_points is None else n_points
-    spec = _specification(estimator, points, "estimator")
-    origin = spec if truth is None else _specification(truth, points, "truth")
+    estimator, spec = _specified(estimator, points, "estimator")
+    origin = spec if truth is None else _specified(truth, points, "truth")[1]
     rng = np.random.default_rng(check_random_state(random_state).randint(2**32, dtype=np.uint32))
-    most = estimator.max_components
+    engine = ENGINES[estimator.sampler_](spec, estimator)
     with Bar(progress_bar) as bar:
-        run = Run(spec, origin, rng, N, Asked(n_samples, thin, n_warmup), most, own, bar)
+        run = Run(engine, origin, rng, N, Asked(n_samples, thin, n_warmup), own, bar)
         found = run.batches(n_replicates)
     return _result(found, n_replicates, rng)
 
@@ -300,13 +302,29 @@ def _standard_points(n: int, D: int) -> np.ndarray:
     return q * np.sign(np.diagonal(r)) * np.sqrt(n - 1.0)
 
 
-def _specification(estimator: Any, points: Any, name: str) -> Specification:
+def _specified(estimator: Any, points: Any, name: str) -> tuple[Any, Specification]:
+    """A copy of the estimator, its options checked, and its model."""
     if not hasattr(estimator, "specification"):
         raise ValueError(
             f"{name} must be an MCMCGaussianMixture, whose sampler can be calibrated; got "
             f"{type(estimator).__name__}."
         )
-    return clone(estimator).specification(points)
+    copy = clone(estimator)
+    return copy, copy.specification(points)
+
+
+def _gibbs(spec: Specification, estimator: Any) -> Engine:
+    return GibbsEngine(spec, estimator.max_components)
+
+
+def _nuts(spec: Specification, estimator: Any) -> Engine:
+    from bayesgmm.estimators.nuts import NutsEngine  # NumPyro takes a second
+
+    return NutsEngine.of(spec, estimator.covariance_type, estimator.max_components)
+
+
+ENGINES = {"gibbs": _gibbs, "nuts": _nuts}
+"""Samplers by name."""
 
 
 # --- ranks ----------------------------------------------------------------------------------------

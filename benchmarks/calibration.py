@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bayesgmm import MCMCGaussianMixture, calibrate
 
-REPLICATES = 512
+REPLICATES = {"gibbs": 512, "nuts": 208}
 STATED = dict(means=[0.0, 0.0], sds=[1.0, 1.0], n_points=20)
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 
@@ -31,6 +31,10 @@ CASES = {
     "spherical": dict(n_components=3, covariance_type="spherical", **CONJUGATE),
     "independent": dict(n_components=3, component_prior="independent"),
     "hierarchical": dict(n_components="dp", component_prior="hierarchical"),
+    "nuts": dict(n_components=3, sampler="nuts", **CONJUGATE),
+    "nuts-dp": dict(
+        n_components="dp", sampler="nuts", component_prior="hierarchical", covariance_type="diag"
+    ),
 }
 
 
@@ -41,9 +45,8 @@ def main(names: list[str]) -> None:
     for name in names:
         begin = time.perf_counter()
         model = MCMCGaussianMixture(**CASES[name])
-        found = calibrate(
-            model, **STATED, n_replicates=REPLICATES, random_state=0, progress_bar=False
-        )
+        number = REPLICATES[CASES[name].get("sampler", "gibbs")]
+        found = calibrate(model, **STATED, n_replicates=number, random_state=0, progress_bar=False)
         took, table = time.perf_counter() - begin, found.table
         said = "uniform" if found.calibrated else "not uniform"
         print(

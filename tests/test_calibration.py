@@ -43,6 +43,19 @@ def test_the_sampler_is_calibrated(found):
     assert ((found.pit >= found.ranks / 50) & (found.pit <= (found.ranks + 1) / 50)).all(axis=None)
 
 
+def test_nuts_is_calibrated():
+    """A process, the last component of which stands for what is cut off."""
+    short = dict(n_replicates=48, n_samples=19, thin=3, n_warmup=150, progress_bar=False)
+    short |= dict(means=[0.0], sds=[1.0], n_points=8, random_state=0)
+    prior = dict(n_components="dp", weight_concentration_prior=0.5, component_prior="conjugate")
+    estimator = MCMCGaussianMixture(**prior, sampler="nuts", max_components=3)
+    found = calibrate(estimator, **short)
+    assert found.calibrated, found.summary()
+    assert 0 < found.crowded < 0.5 and "had no room for another component" in found.summary()
+    wrong = MCMCGaussianMixture(**prior, covariance_prior=[[30.0]])
+    assert not calibrate(estimator, **short, truth=wrong).calibrated
+
+
 def test_what_is_said(found):
     said = str(found)
     assert "60 replicates of 49 draws, every 8th" in said and "no sign" in said
@@ -152,9 +165,8 @@ def test_bad_input_is_refused(given, message):
 def test_what_cannot_be_calibrated_is_refused():
     with pytest.raises(ValueError, match="must be an MCMCGaussianMixture.*got GaussianMixture"):
         calibrate(GaussianMixture(2), np.zeros((5, 1)))
-    for given in ({"sampler": "nuts"}, {"component_prior": "lkj"}):
-        with pytest.raises(ValueError, match="are of the Gibbs sampler; got sampler="):
-            calibrate(MCMCGaussianMixture(2, **given), np.zeros((5, 1)))
+    with pytest.raises(ValueError, match="that Gibbs sampling has too.*got component_prior='lkj'"):
+        calibrate(MCMCGaussianMixture(2, component_prior="lkj"), np.zeros((5, 1)))
 
 
 def test_a_quantity_of_another_shape_is_refused():

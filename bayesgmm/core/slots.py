@@ -29,10 +29,17 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import gammaln, logsumexp
 
 from bayesgmm.core.arrays import Array
-from bayesgmm.core.logs import log_gamma_from_one, log_rising_whole, normalized, positive
+from bayesgmm.core.logs import (
+    log_falling,
+    log_gamma_from_one,
+    log_rising_whole,
+    normalized,
+    positive,
+)
 from bayesgmm.core.partitions import PitmanYor
 from bayesgmm.core.random import choose
 from bayesgmm.core.weights import FiniteMixture
@@ -63,9 +70,11 @@ class Weighting(NamedTuple):
     ----------
     joined : (counts [...], alpha, prior) -> [..., J]
         What a cluster with this many points adds to the log probability of a partition.
-    opened : (t, N, alpha, prior) -> [J]
-        What t clusters of N points add; log p(partition) is the logsumexp over J of the sum. A
-        `joined` of length 1 belongs to every entry of `opened`.
+    opened : (t, alpha, prior) -> [J]
+        What t clusters add.
+    common : (N, alpha, prior) -> [J]
+        What N points add, whatever the partition; log p(partition) is the logsumexp over J of the
+        sum of the three. A `joined` of length 1 belongs to every entry of `opened`.
     number : (uniform [], t, N, joined [J], alpha, prior) -> []
         K, with `joined` that of the whole partition, as `joined_of` gives it.
     partition_given : (counts, K, alpha [J], prior) -> [J]
@@ -79,6 +88,7 @@ class Weighting(NamedTuple):
 
     joined: Callable
     opened: Callable
+    common: Callable
     number: Callable
     partition_given: Callable
     shapes: Callable
@@ -88,17 +98,18 @@ class Weighting(NamedTuple):
     def log_eppf(self, counts: Array, alpha: Array, prior: SlotPrior) -> Array:
         """Log probability [] of a partition with these counts [T], K summed out."""
         joined = self.joined_of(counts, alpha, prior)
-        return self.log_probability((counts > 0).sum(), counts.sum(), joined, alpha, prior)
+        common = self.common(counts.sum(), alpha, prior)
+        return self.log_probability((counts > 0).sum(), joined, common, alpha, prior)
 
     def joined_of(self, counts: Array, alpha: Array, prior: SlotPrior) -> Array:
         """What all clusters of a partition with these counts [T] add, [J]."""
         return _total(lambda n: self.joined(n, alpha, prior), counts)
 
     def log_probability(
-        self, t: Array, N: Array, joined: Array, alpha: Array, prior: SlotPrior
+        self, t: Array, joined: Array, common: Array, alpha: Array, prior: SlotPrior
     ) -> Array:
-        """`log_eppf` of t clusters of N points that add `joined` [J]."""
-        return logsumexp(self.opened(t, N, alpha, prior) + joined)
+        """`log_eppf` of t clusters that add `joined` [J], beside what is `common` [J] to all."""
+        return logsumexp(self.opened(t, alpha, prior) + joined + common)
 
     def crowded(self, counts: Array, K: Array, prior: SlotPrior, after: Array) -> Array:
         """Whether an allocation that made counts `after` of `counts` [T] needs more slots."""
@@ -137,11 +148,13 @@ def _each(prior: SlotPrior, dtype: Any) -> Array:
     return jnp.arange(1, len(prior.log_n_components) + 1, dtype=dtype)
 
 
-def _log_places(K: Array, t: Array) -> Array:
-    """Log of K! / (K - t)!, the ways to label t clusters; -inf for t > K."""
-    left = K - t
-    places = log_gamma_from_one(K + 1) - log_gamma_from_one(jnp.maximum(left, 0) + 1)
-    return jnp.where(left >= 0, places, -jnp.inf)
+def _log_places(prior: SlotPrior, t: Array, dtype: Any) -> Array:
+    """Log of K! / (K - t)!, the ways to label t clusters, for every K; -inf for t > K."""
+    J = len(prior.log_n_components)
+    left = np.arange(1, J + 1) - np.arange(J + 1)[:, None]  # of K components after so many clusters
+    steps = np.where(left > 0, np.log(np.maximum(left, 1)), -np.inf)
+    table = np.concatenate([np.zeros((1, J)), steps.cumsum(0)])
+    return jnp.asarray(table, dtype)[jnp.minimum(t, J + 1)]
 
 
 def _joined_alike(counts: Array, alpha: Array, prior: SlotPrior) -> Array:
@@ -152,19 +165,26 @@ def _joined_shared(counts: Array, alpha: Array, prior: SlotPrior) -> Array:
     return log_rising_whole(alpha / _each(prior, alpha.dtype), counts[..., None])
 
 
-def _opened_finite(t: Array, N: Array, alpha: Array, prior: SlotPrior) -> Array:
+def _opened_known(t: Array, alpha: Array, prior: SlotPrior) -> Array:
     K = jnp.asarray(prior.n_components, alpha.dtype)
-    return (_log_places(K, t) - log_rising_whole(K * alpha, N))[None]
+    return log_falling(K, t.astype(alpha.dtype))[None]
 
 
-def _opened_static(t: Array, N: Array, alpha: Array, prior: SlotPrior) -> Array:
+def _opened_unknown(t: Array, alpha: Array, prior: SlotPrior) -> Array:
+    return _log_places(prior, t, alpha.dtype)
+
+
+def _common_known(N: Array, alpha: Array, prior: SlotPrior) -> Array:
+    return -log_rising_whole(jnp.asarray(prior.n_components, alpha.dtype) * alpha, N)[None]
+
+
+def _common_static(N: Array, alpha: Array, prior: SlotPrior) -> Array:
     K = _each(prior, alpha.dtype)
-    return prior.log_n_components + _log_places(K, t) - log_rising_whole(K * alpha, N)
+    return prior.log_n_components - log_rising_whole(K * alpha, N)
 
 
-def _opened_dynamic(t: Array, N: Array, alpha: Array, prior: SlotPrior) -> Array:
-    K = _each(prior, alpha.dtype)
-    return prior.log_n_components + _log_places(K, t) - log_rising_whole(alpha, N)
+def _common_dynamic(N: Array, alpha: Array, prior: SlotPrior) -> Array:
+    return prior.log_n_components - log_rising_whole(alpha, N)
 
 
 def _number_known(
@@ -181,13 +201,15 @@ def _number_static(
     uniform: Array, t: Array, N: Array, joined: Array, alpha: Array, prior: SlotPrior
 ) -> Array:
     """The sizes of the clusters say nothing of K beyond their number."""
-    return _drawn_number(uniform, _opened_static(t, N, alpha, prior))
+    opened = _opened_unknown(t, alpha, prior)
+    return _drawn_number(uniform, opened + _common_static(N, alpha, prior))
 
 
 def _number_dynamic(
     uniform: Array, t: Array, N: Array, joined: Array, alpha: Array, prior: SlotPrior
 ) -> Array:
-    return _drawn_number(uniform, _opened_dynamic(t, N, alpha, prior) + joined)
+    opened = _opened_unknown(t, alpha, prior)
+    return _drawn_number(uniform, opened + joined + _common_dynamic(N, alpha, prior))
 
 
 def _given_alike(counts: Array, K: Array, alpha: Array, prior: SlotPrior) -> Array:
@@ -250,16 +272,20 @@ def _joined_process(counts: Array, alpha: Array, prior: SlotPrior) -> Array:
     return (joined - gammaln(jnp.asarray(1 - prior.discount, alpha.dtype)))[..., None]
 
 
-def _opened_process(t: Array, N: Array, alpha: Array, prior: SlotPrior) -> Array:
+def _opened_process(t: Array, alpha: Array, prior: SlotPrior) -> Array:
     d = jnp.asarray(prior.discount, alpha.dtype)
     steps = alpha / positive(d) + 1
     several = gammaln(steps + (t - 1)) - gammaln(steps) + (t - 1) * jnp.log(positive(d))
-    opening = jnp.where(d > 0, several, (t - 1) * jnp.log(positive(alpha)))
-    return (opening - log_rising_whole(alpha + 1, N) + jnp.log(alpha + N))[None]
+    return jnp.where(d > 0, several, (t - 1) * jnp.log(positive(alpha)))[None]
+
+
+def _common_process(N: Array, alpha: Array, prior: SlotPrior) -> Array:
+    return (jnp.log(alpha + N) - log_rising_whole(alpha + 1, N))[None]
 
 
 def _given_process(counts: Array, K: Array, alpha: Array, prior: SlotPrior) -> Array:
-    return _opened_process((counts > 0).sum(), counts.sum(), alpha, prior)[0]
+    opened = _opened_process((counts > 0).sum(), alpha, prior)
+    return (opened + _common_process(counts.sum(), alpha, prior))[0]
 
 
 def _number_process(
@@ -291,7 +317,8 @@ def _several_of_process(counts: Array, K: Array, prior: SlotPrior) -> tuple[Arra
 WEIGHTINGS: dict[str, Weighting] = {
     "finite": Weighting(
         _joined_alike,
-        _opened_finite,
+        _opened_known,
+        _common_known,
         _number_known,
         _given_alike,
         _shapes_known,
@@ -300,7 +327,8 @@ WEIGHTINGS: dict[str, Weighting] = {
     ),
     "static": Weighting(
         _joined_alike,
-        _opened_static,
+        _opened_unknown,
+        _common_static,
         _number_static,
         _given_alike,
         _shapes_alike,
@@ -309,7 +337,8 @@ WEIGHTINGS: dict[str, Weighting] = {
     ),
     "dynamic": Weighting(
         _joined_shared,
-        _opened_dynamic,
+        _opened_unknown,
+        _common_dynamic,
         _number_dynamic,
         _given_shared,
         _shapes_shared,
@@ -319,6 +348,7 @@ WEIGHTINGS: dict[str, Weighting] = {
     "process": Weighting(
         _joined_process,
         _opened_process,
+        _common_process,
         _number_process,
         _given_process,
         _shapes_process,

@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.core.arrays import Data, Standardizer, float_scope
 from bayesgmm.core.covariance import Covariance
-from bayesgmm.core.forms import Form, exact_form
+from bayesgmm.core.forms import Form, choose_form
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.estimators import component_priors, priors
 from bayesgmm.estimators.base import Entered, MixtureEstimator, check_n_samples
@@ -23,7 +23,13 @@ from bayesgmm.estimators.chains import (
     joined,
     joined_stats,
 )
-from bayesgmm.estimators.checks import check_number, check_univariate, lookup, warn_not_converged
+from bayesgmm.estimators.checks import (
+    check_number,
+    check_univariate,
+    listed,
+    lookup,
+    warn_not_converged,
+)
 from bayesgmm.estimators.em import GaussianMixture
 from bayesgmm.estimators.model import (
     Specification,
@@ -52,7 +58,7 @@ OTHER = (
 )
 
 MANY = 2000
-"""Points beyond which a move costs much more than a sweep."""
+"""Points beyond which a move costs much more than the rest of a sweep."""
 
 ENOUGH = 10
 """Draws a chain that an interrupted run is kept for."""
@@ -393,14 +399,14 @@ class MCMCGaussianMixture(MixtureEstimator):
         Raises
         ------
         ValueError
-            If an option is not as described, or the sampler is not Gibbs.
+            If an option is not as described, or the prior is of NumPyro's distributions.
         """
         options = self._check_options()
-        if self.sampler_ != "gibbs":
+        if component_priors.is_numpyros(self.component_prior):
             raise ValueError(
-                "the specification of a model, and its calibration, are of the Gibbs sampler; got "
-                f"sampler={self.sampler!r} with component_prior={self.component_prior!r}. Set "
-                "sampler='gibbs' and a component_prior that it has."
+                "specification, and calibrate, know priors that Gibbs sampling has too: "
+                f"{listed(component_priors.KINDS)}, or an object of theirs; got "
+                f"component_prior={self.component_prior!r}."
             )
         kept = Entered(np.asarray(self._enter(X).X, np.float64), None)
         check_univariate(self.covariance_type, kept.X.shape[1])
@@ -417,7 +423,7 @@ class MCMCGaussianMixture(MixtureEstimator):
             for each in (Standardizer.identity(len(units.scale)), units)
         )
         prior = gibbs.GibbsPrior(options.prior, options.concentration, plain)
-        form = exact_form(self._family.axis_aligned)  # for any points there may be
+        form = choose_form(len(units.scale), self._family.axis_aligned)
         config = self._configs(options, n_rows, form)[1]
         return Specification(prior, config, options, units, in_core)
 
@@ -435,7 +441,7 @@ class MCMCGaussianMixture(MixtureEstimator):
         near = splitmerge.neighbours(data) if self._moving(options, n_rows) else None
         moves = None if near is None else splitmerge.Moves(near)
         prior = gibbs.GibbsPrior(options.prior, options.concentration, components, moves)
-        form = gibbs.safe_form(components, data, self._family)
+        form = choose_form(len(data.points), self._family.axis_aligned)
         warm, config = self._configs(options, n_rows, form)
         if resume:
             states = self._resumed(data, config)
@@ -468,9 +474,12 @@ class MCMCGaussianMixture(MixtureEstimator):
         plain = gibbs.GibbsConfig(self._family, form, options.kind.weights, learned)
         if not self._moving(options, n_rows):
             return plain, plain
-        kind = splitmerge.UNKNOWN if options.known is None else splitmerge.KNOWN
-        moving = dataclasses.replace(plain, moves=kind)
-        return moving, plain if options.known and n_rows > MANY else moving
+        many = n_rows > MANY
+        if options.known is None:
+            moves = splitmerge.UNKNOWN if many else splitmerge.SEVERAL
+            return (dataclasses.replace(plain, moves=moves),) * 2
+        moving = dataclasses.replace(plain, moves=splitmerge.KNOWN)
+        return moving, plain if many else moving
 
     def _begun(
         self,

@@ -3,14 +3,16 @@
 Imported when it is used: NumPyro takes a second.
 """
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from sklearn.utils import check_random_state
 
-from bayesgmm.core.arrays import Data, Standardizer
+from bayesgmm.core.arrays import Data, Standardizer, float_scope
 from bayesgmm.core.covariance import Covariance
 from bayesgmm.estimators import component_priors, priors
 from bayesgmm.estimators.base import Entered
@@ -21,7 +23,9 @@ from bayesgmm.estimators.checks import (
     check_weight,
     lookup,
 )
+from bayesgmm.estimators.model import Specification
 from bayesgmm.estimators.points import standard_data
+from bayesgmm.estimators.replicates import dispersed, keys_of, stacked
 from bayesgmm.estimators.sampling import (
     WeightOptions,
     check_most,
@@ -30,6 +34,8 @@ from bayesgmm.estimators.sampling import (
     weight_options,
 )
 from bayesgmm.inference import nuts
+from bayesgmm.inference.calls import Asked, Lane
+from bayesgmm.inference.chains import Draws
 from bayesgmm.inference.model import (
     ModelConfig,
     ModelPrior,
@@ -83,9 +89,13 @@ def model_prior(
     units : Standardizer
     config : ModelConfig
     """
-    own = _components(component_prior, units, config)
+    return _with_weights(_components(component_prior, units, config), options)
+
+
+def _with_weights(components: Any, options: WeightOptions) -> ModelPrior:
+    """The prior, of components in the units of the sampler."""
     discount = np.float64(options.prior.discount)
-    return ModelPrior(own, np.float64(options.alpha), options.concentration, discount)
+    return ModelPrior(components, np.float64(options.alpha), options.concentration, discount)
 
 
 def _components(component_prior: Any, units: Standardizer, config: ModelConfig) -> Any:
@@ -197,6 +207,41 @@ def said_of(found: nuts.NutsDraws, model: ModelConfig) -> list[str]:
             "use sampler='gibbs', which needs no truncation"
         )
     return said
+
+
+# --- calibration ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NutsEngine:
+    """NUTS in a calibration: an `estimators.replicates.Engine`."""
+
+    spec: Specification
+    config: nuts.NutsConfig
+    warmup: int = 500
+
+    @classmethod
+    def of(cls, spec: Specification, kind: str, most: int | None) -> Self:
+        """That of a covariance type, a process cut to at most so many components."""
+        return cls(spec, nuts.NutsConfig(model_config(spec.options, kind, most)))
+
+    def begun(self, each: list[Data], n_points: int, rng: np.random.Generator) -> Lane:
+        """Chains at the beginning."""
+        prior = _with_weights(self.spec.components, self.spec.options)
+        known, K = self.spec.options.known, self.config.model.n_components
+        labels = dispersed(each, n_points, known, K, rng)
+        keys, data = keys_of(each, rng), stacked(each)
+        with float_scope("float64"):
+            return Lane(nuts.start_all(keys, data, labels, prior, self.config), data, prior)
+
+    def run(self, begin: Lane, asked: Asked, watch: Callable | None) -> Draws:
+        """So many draws of each chain."""
+        with float_scope("float64"):
+            return nuts.run(*begin, self.config, *asked, watch).draws
+
+    def crowded(self, draws: Draws) -> float:
+        """Share of the draws whose last stick holds points."""
+        return float(draws.crowded.sum() / max(draws.alpha.size, 1))
 
 
 # --- the model as the user's own ------------------------------------------------------------------

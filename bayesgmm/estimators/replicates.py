@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from scipy.stats import rankdata
@@ -12,9 +12,8 @@ from bayesgmm.estimators.chains import Sample, begun, in_order, labels_of
 from bayesgmm.estimators.model import Specification, label_free, log_density, sample_of
 from bayesgmm.estimators.points import standard_data
 from bayesgmm.estimators.priors import area_of
-from bayesgmm.inference import chains, splitmerge
-from bayesgmm.inference.calls import Progress
-from bayesgmm.inference.gibbs import GibbsPrior, GibbsState
+from bayesgmm.inference import calls, chains, splitmerge
+from bayesgmm.inference.calls import Lane
 from bayesgmm.inference.simulate import Simulated
 
 CORRELATION = 0.05
@@ -120,18 +119,104 @@ class Batch(NamedTuple):
     crowded: float
 
 
+class Engine(Protocol):
+    """A sampler with a chain for each replicate, all of them on their way together.
+
+    `inference.calls.Lane` holds the chains, their points [R, D, N], and the prior.
+    """
+
+    spec: Specification
+    warmup: int
+    """The least number of sweeps before the first draw, where it is not given."""
+
+    def begun(self, each: list[Data], n_points: int, rng: np.random.Generator) -> Lane:
+        """Chains at the beginning, for points [D, N] of each in the sampler's units."""
+        ...
+
+    def run(self, begin: Lane, asked: calls.Asked, watch: Callable | None) -> chains.Draws:
+        """So many draws of each chain."""
+        ...
+
+    def crowded(self, draws: chains.Draws) -> float:
+        """Share of what was drawn that had no room for another component."""
+        ...
+
+
+@dataclass(frozen=True)
+class GibbsEngine:
+    """Gibbs sampling; `most` is the estimator's `max_components`."""
+
+    spec: Specification
+    most: int | None
+    warmup: int = 200
+
+    def begun(self, each: list[Data], n_points: int, rng: np.random.Generator) -> Lane:
+        """See `Engine`."""
+        spec, options, moves = self.spec, self.spec.options, None
+        if spec.config.moves:
+            moves = splitmerge.Moves(np.stack([splitmerge.neighbours(one) for one in each]))
+        prior = spec.prior._replace(components=spec.components, moves=moves)
+        T = options.known or min(SLOTS, self.most or SLOTS)
+        if options.most and not options.known:  # no K beyond it: nothing is lost
+            T = min(T, options.most + 1)
+            numbers = prior.weights.log_n_components[: options.most]
+            prior = prior._replace(weights=prior.weights._replace(log_n_components=numbers))
+        labels = dispersed(each, n_points, options.known, min(T, options.most or T), rng)
+        keys, data = keys_of(each, rng), stacked(each)
+        with float_scope("float64"):
+            states = begun(keys, data, labels, options.alpha, spec.components, spec.config, T)
+        return Lane(states, data, prior)
+
+    def run(self, begin: Lane, asked: calls.Asked, watch: Callable | None) -> chains.Draws:
+        """See `Engine`."""
+        T = begin.states.mixture.log_weights.shape[1]
+        with float_scope("float64"):
+            return chains.run(*begin, self.spec.config, *asked, T, watch)
+
+    def crowded(self, draws: chains.Draws) -> float:
+        """See `Engine`: sweeps."""
+        return float(draws.crowded.sum() / max(draws.state.sweep.sum(), 1))
+
+
+def stacked(each: list[Data]) -> Data:
+    """Points of all replicates, [R, D, N]."""
+    return Data(*(np.stack(leaves) for leaves in zip(*each, strict=True)))
+
+
+def keys_of(each: list[Data], rng: np.random.Generator) -> np.ndarray:
+    """Of the chains, [R, 2]."""
+    return rng.integers(2**32, size=(len(each), 2), dtype=np.uint32)
+
+
+def dispersed(
+    each: list[Data], n_points: int, known: int | None, most: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Where the chains begin, [R, N]: each in one of the ways that the chains of a fit do."""
+    seeds = rng.integers(2**32, size=len(each), dtype=np.uint32)
+    return np.stack(
+        [
+            labels_of(r, one, n_points, known, most, np.random.RandomState(seed))
+            for r, (one, seed) in enumerate(zip(each, seeds, strict=True))
+        ]
+    )
+
+
 @dataclass
 class Run:
     """What the batches of a calibration have in common."""
 
-    spec: Specification
+    engine: Engine
     origin: Specification
     rng: np.random.Generator
     n_points: int
     asked: Asked
-    most: int | None
     own: dict[str, Callable]
     watch: Callable
+
+    @property
+    def spec(self) -> Specification:
+        """Of the model that is sampled."""
+        return self.engine.spec
 
     def batches(self, n_replicates: int) -> list[Batch]:
         """All of them, or those before an interrupt."""
@@ -148,69 +233,32 @@ class Run:
     def batch(self, size: int, b: int, number: int) -> Batch:
         """So many replicates."""
         drawn = self.origin.simulate(self.rng, self.n_points, size)
-        data, prior, states = self.begun(drawn)
-        given = data, prior, self.spec.config
+        each = [standard_data(points, None, self.spec.units) for points in drawn.points]
+        begin = self.engine.begun(each, self.n_points, self.rng)
         if self.asked.thin is None:
-            pilot = self.advanced(states, *given, PILOT, 1, PILOT)
+            pilot = self.advanced(begin, calls.Asked(PILOT, 1, PILOT))
             values = self.quantities(pilot, drawn.points)
             self.asked = self.asked._replace(thin=thinning(values.values()))
         if self.asked.n_warmup is None:
-            self.asked = self.asked._replace(n_warmup=max(200, 20 * self.asked.thin))
-        L, thin, warmup = self.asked
+            warmup = max(self.engine.warmup, 20 * self.asked.thin)
+            self.asked = self.asked._replace(n_warmup=warmup)
 
-        def watch(progress: Progress) -> None:
+        def watch(progress: calls.Progress) -> None:
             total = progress.total
             self.watch(progress._replace(done=b * total + progress.done, total=number * total))
 
-        draws = self.advanced(states, *given, L, thin, warmup, watch)
-        crowded = float(draws.crowded.sum() / max(draws.state.sweep.sum(), 1))
+        draws = self.advanced(begin, calls.Asked(*self.asked), watch)
+        crowded = self.engine.crowded(draws)
         return Batch(self.true(drawn), self.quantities(draws, drawn.points), self.asked, crowded)
 
     def advanced(
-        self,
-        states: GibbsState,
-        data: Data,
-        prior: GibbsPrior,
-        config: Any,
-        n_draws: int,
-        thin: int,
-        n_warmup: int,
-        watch: Callable | None = None,
+        self, begin: Lane, asked: calls.Asked, watch: Callable | None = None
     ) -> chains.Draws:
-        """The chains of a batch some sweeps further; KeyboardInterrupt if they were interrupted."""
-        with float_scope("float64"):
-            T = states.mixture.log_weights.shape[1]
-            draws = chains.run(states, data, prior, config, n_draws, thin, n_warmup, T, watch)
+        """The draws of a batch; KeyboardInterrupt if it was interrupted."""
+        draws = self.engine.run(begin, asked, watch)
         if draws.interrupted:
             raise KeyboardInterrupt("before the first batch of replicates was complete")
         return draws
-
-    def begun(self, drawn: Simulated) -> tuple[Data, GibbsPrior, GibbsState]:
-        """Data, prior and states, in the sampler's units, of chains with points of their own."""
-        spec, options = self.spec, self.spec.options
-        each = [standard_data(points, None, spec.units) for points in drawn.points]
-        data = Data(*(np.stack(leaves) for leaves in zip(*each, strict=True)))
-        moves = None
-        if spec.config.moves:
-            moves = splitmerge.Moves(np.stack([splitmerge.neighbours(one) for one in each]))
-        prior = spec.prior._replace(components=spec.components, moves=moves)
-        T = options.known or min(SLOTS, self.most or SLOTS)
-        if options.most and not options.known:  # no K beyond it: nothing is lost
-            T = min(T, options.most + 1)
-            numbers = prior.weights.log_n_components[: options.most]
-            prior = prior._replace(weights=prior.weights._replace(log_n_components=numbers))
-        labels = np.stack(
-            [self.labels(one, r, min(T, options.most or T)) for r, one in enumerate(each)]
-        )
-        keys = self.rng.integers(2**32, size=(len(each), 2), dtype=np.uint32)
-        with float_scope("float64"):
-            states = begun(keys, data, labels, options.alpha, spec.components, spec.config, T)
-        return data, prior, states
-
-    def labels(self, data: Data, r: int, most: int) -> np.ndarray:
-        """Where the chain of a replicate begins, [N] padded."""
-        rng = np.random.RandomState(self.rng.integers(2**32, dtype=np.uint32))
-        return labels_of(r, data, self.n_points, self.spec.options.known, most, rng)
 
     def quantities(self, draws: chains.Draws, points: np.ndarray) -> dict[str, np.ndarray]:
         """Of the draws of a batch, [R, S]."""

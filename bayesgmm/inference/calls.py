@@ -115,6 +115,11 @@ class Lane(NamedTuple):
     prior: Any
 
 
+def own_axis(data: Any) -> int | None:
+    """The axis of `Data` over which chains are mapped, where each has points of its own."""
+    return 0 if np.ndim(data.weight) == 2 else None
+
+
 def lanes_of(states: Any, data: Any, prior: Any, axes: tuple = (None, None)) -> list[Lane]:
     """Chains [C, ...] in lanes of as many each, on devices in turn: at most one for each place.
 

@@ -1,11 +1,12 @@
 """Several chains in compiled calls: what is kept of them, more slots when needed, an interrupt.
 
 A call (`inference.calls`) is `gibbs.step` mapped over the chains, and keeps the last sweep of each
-draw. When a sweep needs more slots than there are, the
-call stops before it; the sweep is done in more slots with the same random numbers, and the chains
-go back to the slots they had.
+draw. When a sweep needs more slots than there are, or makes a cluster too flat for the fast form,
+the call stops before it; the sweep is done in more slots or in the exact form, with the same random
+numbers, and the chains go back to the slots and the form they had.
 """
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayesgmm.core.arrays import Array, Data
+from bayesgmm.core.forms import exact_form
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.sweep import Moments
 from bayesgmm.inference.calls import (
@@ -25,14 +27,24 @@ from bayesgmm.inference.calls import (
     collected,
     end_to_end,
     lanes_of,
+    own_axis,
     planned,
     room_for,
     rounds,
     side_by_side,
     taken,
 )
-from bayesgmm.inference.devices import WIDE
-from bayesgmm.inference.gibbs import GibbsConfig, GibbsPrior, GibbsState, Kept, init, kept, step
+from bayesgmm.inference.devices import QUICK, WIDE
+from bayesgmm.inference.gibbs import (
+    GibbsConfig,
+    GibbsPrior,
+    GibbsState,
+    Kept,
+    init,
+    kept,
+    recast,
+    step,
+)
 
 
 class Draws(NamedTuple):
@@ -103,24 +115,26 @@ def label_free(
     }
 
 
-def _own(data: Data, prior: GibbsPrior | None = None) -> tuple[Any, Any]:
+def _own(data: Data, prior: GibbsPrior) -> tuple[Any, Any]:
     """Axes of data and prior over which chains are mapped, where each has points of its own."""
-    if np.ndim(data.weight) == 1:
-        return None, None
-    if prior is None or prior.moves is None:
-        return 0, None
-    moves = prior.moves._replace(**dict.fromkeys(prior.moves._fields) | {"near": 0})
-    return 0, GibbsPrior(None, None, None, moves)
+    axis = own_axis(data)
+    if axis is None or prior.moves is None:
+        return axis, None
+    moves = prior.moves._replace(**dict.fromkeys(prior.moves._fields) | {"near": axis})
+    return axis, GibbsPrior(None, None, None, moves)
 
 
-@partial(jax.jit, static_argnames=("config", "room"), compiler_options=WIDE)
+CROWDED, FLAT = 1, 2
+"""Why a sweep must be done again: it needs more slots, or the exact form."""
+
+
 def _advance(
     states: GibbsState, data: Data, prior: GibbsPrior, plan: Plan, config: GibbsConfig, room: int
 ) -> tuple[GibbsState, Kept, Array, Array]:
     """Sweeps of every chain, until `plan.span` are done or there are too few slots.
 
     Returns the states, the last sweep of each draw [room, C, ...], how many sweeps were done, and
-    whether the next one needs more slots.
+    why the next one was not: 0, `CROWDED` or `FLAT`.
     """
     mapped = jax.vmap(
         lambda state, *given: step(state, *given, config), in_axes=(0, *_own(data, prior))
@@ -131,23 +145,32 @@ def _advance(
 
     def proceed(carry):
         i, _, _, stuck = carry
-        return (i < plan.span) & ~stuck
+        return (i < plan.span) & (stuck == 0)
 
     def advance(carry):
         i, states, buffers, _ = carry
         new = sweeps(states)
-        stuck = plan.growing & (new.crowded > states.crowded).any()
-        if config.weights != "finite":  # which never needs more
-            new = jax.tree.map(lambda a, b: jnp.where(stuck, a, b), states, new)
-        states = new
+        crowded = plan.growing & (new.crowded > states.crowded).any()
+        stuck = jnp.where(new.flat.any(), FLAT, jnp.where(crowded, CROWDED, 0)).astype(jnp.int32)
+        states = jax.tree.map(lambda a, b: jnp.where(stuck > 0, a, b), states, new)
         place = (plan.phase + i) // plan.thin
         keep = lambda buffer, leaf: jax.lax.dynamic_update_index_in_dim(buffer, leaf, place, 0)  # noqa: E731
         buffers = jax.tree.map(keep, buffers, jax.vmap(kept)(states))
-        return i + ~stuck, states, buffers, stuck
+        return i + (stuck == 0).astype(jnp.int32), states, buffers, stuck
 
-    start = jnp.int32(0), states, buffers, jnp.array(False)
+    start = jnp.int32(0), states, buffers, jnp.int32(0)
     done, states, buffers, stuck = jax.lax.while_loop(proceed, advance, start)
     return states, buffers, done, stuck
+
+
+FEW = 512
+"""Points up to which compiling takes longer than a run of some thousand sweeps."""
+
+_PROGRAMS = {
+    few: jax.jit(_advance, static_argnames=("config", "room"), compiler_options=options)
+    for few, options in ((True, QUICK), (False, WIDE))
+}
+"""The same for few points and for many: which of them depends on nothing but their number."""
 
 
 @partial(jax.jit, static_argnames=("config", "T"))
@@ -162,7 +185,7 @@ def start_all(
 ) -> GibbsState:
     """`init` of C chains, from keys [C, 2], labels [C, N], alpha [] and C0 of one component."""
     begin = lambda key, start, own: init(key, own, start, alpha, T, config, scale)  # noqa: E731
-    return jax.vmap(begin, in_axes=(0, 0, _own(data)[0]))(keys, labels, data)
+    return jax.vmap(begin, in_axes=(0, 0, own_axis(data)))(keys, labels, data)
 
 
 # --- slots ----------------------------------------------------------------------------------------
@@ -325,15 +348,16 @@ def _through(
     states, *given = lane
     pieces = []
     while done < until:
+        now = _exact(config) if _often_flat(states) else config
         plan = planned(done, until - done, _room(states), asked)
         states, buffers, advanced, stuck = _advanced(
-            states, *given, config, plan, _slots(states) < most
+            states, *given, now, plan, _slots(states) < most
         )
         done += advanced
         pieces.append(taken(buffers, plan, advanced, asked, done))
         if stuck:
             plan = planned(done, 1, _room(states), asked)
-            states, buffers = _again(states, *given, config, plan, most)
+            states, buffers = AGAIN[stuck](states, *given, now, plan, most)
             done += 1
             pieces.append(taken(buffers, plan, 1, asked, done))
     return lane._replace(states=states), pieces
@@ -346,13 +370,14 @@ def _advanced(
     config: GibbsConfig,
     plan: Plan,
     growing: bool,
-) -> tuple[GibbsState, Kept, int, bool]:
+) -> tuple[GibbsState, Kept, int, int]:
     plan = plan._replace(growing=np.bool_(growing))
-    states, buffers, done, stuck = _advance(states, data, prior, plan, config, _room(states))
-    return states, buffers, int(done), bool(stuck)
+    program = _PROGRAMS[data.weight.shape[-1] <= FEW]
+    states, buffers, done, stuck = program(states, data, prior, plan, config, _room(states))
+    return states, buffers, int(done), int(stuck)
 
 
-def _again(
+def _in_more_slots(
     states: GibbsState, data: Data, prior: GibbsPrior, config: GibbsConfig, plan: Plan, most: int
 ) -> tuple[GibbsState, Kept]:
     """One sweep in as many slots as it needs, up to `most`, and back to those there were.
@@ -365,6 +390,8 @@ def _again(
         T = min(next((t for t in SLOTS if t > T), 2 * T), most)
         growing = T < most
         after, buffers, _, stuck = _advanced(grown(states, T), data, prior, config, plan, growing)
+        if stuck == FLAT:
+            return _in_exact_form(states, data, prior, config, plan, most)
     now = np.asarray(after.sweep)
     often = (now - np.asarray(after.regrown) < PATIENCE).any() & (
         np.asarray(after.regrown) > 0
@@ -375,6 +402,42 @@ def _again(
         return after, buffers
     first = jax.tree.map(lambda leaf: np.asarray(leaf)[:1], buffers)
     return packed_state(after, old), packed_draw(first, old)
+
+
+OFTEN = 20
+"""Sweeps that were done again in the exact form, from which on all are done in it."""
+
+
+def _often_flat(states: GibbsState) -> bool:
+    return bool((np.asarray(states.exact) >= OFTEN).any())
+
+
+def _exact(config: GibbsConfig) -> GibbsConfig:
+    return dataclasses.replace(config, form=exact_form(config.family.axis_aligned))
+
+
+@partial(jax.jit, static_argnames=("config",))
+def _recast(states: GibbsState, data: Data, config: GibbsConfig) -> GibbsState:
+    one = lambda state, own: recast(state, own, config.form, config.family.axis_aligned)  # noqa: E731
+    return jax.vmap(one, in_axes=(0, own_axis(data)))(states, data)
+
+
+def _in_exact_form(
+    states: GibbsState, data: Data, prior: GibbsPrior, config: GibbsConfig, plan: Plan, most: int
+) -> tuple[GibbsState, Kept]:
+    """One sweep in the exact form, and back to the fast one if such sweeps are few."""
+    exact = _exact(config)
+    states = _recast(states, data, exact)
+    growing = _slots(states) < most
+    after, buffers, _, stuck = _advanced(states, data, prior, exact, plan, growing)
+    if stuck:
+        after, buffers = _in_more_slots(states, data, prior, exact, plan, most)
+    after = after._replace(exact=np.asarray(after.exact) + 1)
+    return after if _often_flat(after) else _recast(after, data, config), buffers
+
+
+AGAIN = {CROWDED: _in_more_slots, FLAT: _in_exact_form}
+"""How a sweep is done again, from the state before it and with the same random numbers."""
 
 
 def _joined(

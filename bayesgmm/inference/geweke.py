@@ -17,8 +17,9 @@ Geweke (2004), *Getting it right: joint distribution tests of posterior simulato
 American Statistical Association 99, 799-804.
 """
 
+from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +31,7 @@ from bayesgmm.core.forms import reference
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.sweep import gathered
 from bayesgmm.inference.gibbs import GibbsConfig, GibbsPrior, GibbsState, init, step
-from bayesgmm.inference.simulate import Simulated, simulate
+from bayesgmm.inference.simulate import simulate
 from bayesgmm.inference.splitmerge import Moves
 
 DATA = 100
@@ -71,6 +72,7 @@ def joint_test(
     n_chains: int = 2000,
     n_rounds: int = 40,
     sampled: GibbsPrior | None = None,
+    simulator: Callable | None = None,
 ) -> dict[str, tuple[float, float, float]]:
     """Means of label-free statistics under both simulators, and how far they are apart.
 
@@ -82,6 +84,9 @@ def joint_test(
         Of the second simulator. The mean of a chain is over the second half of its rounds.
     sampled : GibbsPrior, optional
         The prior that the sampler is given, where it is not the model's: a test of the test.
+    simulator : callable, optional
+        The second one, `by_gibbs` if not given: from keys [C, 2], draws of the first [C, ...], the
+        model and the number of rounds to the `averages` of each chain.
 
     Returns
     -------
@@ -92,11 +97,10 @@ def joint_test(
     draw = partial(simulate, rng, prior, config, alpha, N)
     begun, direct = draw(n_chains, n_slots=T), draw(DIRECT * n_chains)
     keys = rng.integers(2**32, size=(n_chains, 2), dtype=np.uint32)
-    used = _with_neighbours(prior if sampled is None else sampled, N)
+    used = model if sampled is None else model._replace(prior=sampled)
     with float_scope("float64"):
-        states, data = _begin(keys, _arrays(begun), config, T)
-        second = _rounds(states, data, used, np.int32(n_rounds), config)
-        first = _statistics_of(_arrays(direct))
+        second = (simulator or by_gibbs)(keys, Joint(*begun), used, np.int32(n_rounds))
+        first = _statistics_of(Joint(*direct))
     return {name: _compared(np.asarray(first[name]), np.asarray(second[name])) for name in second}
 
 
@@ -127,8 +131,51 @@ class Joint(NamedTuple):
     points: Array
 
 
-def _arrays(draws: Simulated) -> Joint:
-    return Joint(*draws)
+def averages(advance: Callable, states: Any, data: Data, n_rounds: Array) -> dict[str, Array]:
+    """Means [C] of the statistics over the second half of the rounds of each chain.
+
+    Parameters
+    ----------
+    advance : callable
+        From a state and data to the next ones, and a `Joint`, of one chain.
+    states, data : trees of arrays [C, ...]
+    n_rounds : []
+    """
+
+    def seen(state: Any, data: Data) -> tuple[Any, Data, dict]:
+        state, data, draw = advance(state, data)
+        return state, data, statistics(draw)
+
+    def body(i: Array, carry: tuple) -> tuple:
+        states, data, total = carry
+        states, data, found = jax.vmap(seen)(states, data)
+        share = jnp.where(i < n_rounds // 2, 0.0, 1.0 / (n_rounds - n_rounds // 2))
+        return states, data, jax.tree.map(lambda a, b: a + share * b, total, found)
+
+    shapes = jax.eval_shape(jax.vmap(seen), states, data)[2]
+    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
+    return jax.lax.fori_loop(0, n_rounds, body, (states, data, nothing))[2]
+
+
+def points_given(key: Array, labels: Array, mixture: Mixture, like: Array) -> Array:
+    """New points [D, N] given labels [N] and components."""
+    noise = random.normal(key, like.T.shape, like.dtype)
+    scales = every_scale(mixture)
+    points = mixture.means[labels] + jnp.einsum("nij,nj->ni", scales[labels], noise)
+    return points.T
+
+
+def every_scale(mixture: Mixture) -> Array:
+    """Scales [T, D, D] of all slots."""
+    T, D = mixture.means.shape
+    return jnp.broadcast_to(full_scales(mixture.scales), (T, D, D))
+
+
+def by_gibbs(keys: Array, draws: Joint, model: Model, n_rounds: Array) -> dict[str, Array]:
+    """The second simulator with a sweep of `inference.gibbs`."""
+    states, data = _begin(keys, draws, model.config, model.n_slots)
+    prior = _with_neighbours(model.prior, model.n_points)
+    return _by_gibbs(states, data, prior, n_rounds, model.config)
 
 
 @partial(jax.jit, static_argnames=("config", "T"))
@@ -162,43 +209,21 @@ def _counted(state: GibbsState, data: Data, config: GibbsConfig) -> GibbsState:
 def _renewed(state: GibbsState, data: Data, config: GibbsConfig) -> tuple[GibbsState, Data]:
     """New points given the labels and the components."""
     key = random.fold(random.fold(state.key, state.sweep), DATA)
-    noise = random.normal(key, data.points.T.shape, data.points.dtype)
-    scales = _every(state.mixture)
-    points = state.mixture.means[state.labels]
-    points = points + jnp.einsum("nij,nj->ni", scales[state.labels], noise)
-    data = data._replace(points=points.T)
+    data = data._replace(points=points_given(key, state.labels, state.mixture, data.points))
     return _counted(state, data, config), data
 
 
-def _every(mixture: Mixture) -> Array:
-    """Scales [T, D, D] of all slots."""
-    T, D = mixture.means.shape
-    return jnp.broadcast_to(full_scales(mixture.scales), (T, D, D))
-
-
 @partial(jax.jit, static_argnames=("config",))
-def _rounds(
+def _by_gibbs(
     states: GibbsState, data: Data, prior: GibbsPrior, n_rounds: Array, config: GibbsConfig
 ) -> dict[str, Array]:
-    """Means [C] of the statistics over the second half of the rounds of each chain."""
-
-    def advance(state: GibbsState, data: Data) -> tuple[GibbsState, Data, dict]:
+    def advance(state: GibbsState, data: Data) -> tuple[GibbsState, Data, Joint]:
         state, data = _renewed(step(state, data, prior, config), data, config)
-        mixture = state.mixture._replace(scales=_every(state.mixture))
-        seen = Joint(
-            state.labels, mixture, state.n_components, state.alpha, state.scale, data.points.T
-        )
-        return state, data, statistics(seen)
+        mixture = state.mixture._replace(scales=every_scale(state.mixture))
+        numbers = state.n_components, state.alpha, state.scale
+        return state, data, Joint(state.labels, mixture, *numbers, data.points.T)
 
-    def body(i: Array, carry: tuple) -> tuple:
-        states, data, total = carry
-        states, data, found = jax.vmap(advance)(states, data)
-        share = jnp.where(i < n_rounds // 2, 0.0, 1.0 / (n_rounds - n_rounds // 2))
-        return states, data, jax.tree.map(lambda a, b: a + share * b, total, found)
-
-    shapes = jax.eval_shape(jax.vmap(advance), states, data)[2]
-    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
-    return jax.lax.fori_loop(0, n_rounds, body, (states, data, nothing))[2]
+    return averages(advance, states, data, n_rounds)
 
 
 # --- what is compared -----------------------------------------------------------------------------

@@ -26,7 +26,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 
 from bayesgmm.core import random
 from bayesgmm.core.arrays import Array, Data, safe_divide
@@ -40,7 +39,7 @@ from bayesgmm.core.conjugate import (
     update_components,
 )
 from bayesgmm.core.covariance import Covariance
-from bayesgmm.core.forms import Form, choose_form, exact_form, reference
+from bayesgmm.core.forms import Form, kappa, reference
 from bayesgmm.core.independent import (
     HierarchicalPrior,
     IndependentPrior,
@@ -70,7 +69,7 @@ class GibbsConfig:
     learned : bool
         Whether the concentration is drawn; otherwise it stays what it was at the start.
     moves : tuple of 0 and 1
-        Split-merge operations of a sweep, 1 where a path ends: `splitmerge.UNKNOWN` or `KNOWN`, or
+        Split-merge operations of a sweep, 1 where a path ends (`splitmerge.KNOWN`), or
         none.
     """
 
@@ -82,35 +81,11 @@ class GibbsConfig:
 
 
 LOSS = 1e10
-"""Largest `core.forms.kappa` at which the fast forms serve a sampler.
+"""Largest `core.forms.kappa` of a mixture whose labels are drawn in a fast form.
 
-They lose about so many times the rounding: in float64 a share of 1e-6 of a variance, at the
-flattest cluster there can be.
+These lose about so many times the rounding: in float64 a share of 1e-6 of a variance, at the
+flattest cluster there may be. A sweep that makes a flatter one is done again in the exact form.
 """
-
-
-def safe_form(components: Any, data: Data, family: Covariance) -> Form:
-    """The fast form if no cluster can be too flat for it under a conjugate prior, else the exact.
-
-    The scale of the posterior is at least that of the prior, so that all points on one flat would
-    leave a variance of about scale / (dof + N); draws are seldom smaller by ten.
-
-    Parameters
-    ----------
-    components : NormalInverseWishart, or a prior that is not conjugate
-        Of one component; under the latter the form is the exact one.
-    data : Data
-    family : Covariance
-    """
-    exact = exact_form(family.axis_aligned)
-    if not isinstance(components, NormalInverseWishart):
-        return exact
-    scale, points = np.asarray(components.scale)[0], np.asarray(data.points)
-    values = scale if family.axis_aligned else np.linalg.eigvalsh(scale)
-    N, far = float(np.asarray(data.weight).sum()), np.square(points).sum(0).max()
-    variance = values.min() / (float(np.ravel(components.dof)[0]) + N)
-    worst = 10 * (len(points) + far) / variance if variance > 0 else np.inf
-    return choose_form(len(points), family.axis_aligned) if worst < LOSS else exact
 
 
 class GibbsPrior(NamedTuple):
@@ -159,6 +134,10 @@ class GibbsState(NamedTuple):
         Sweeps in which more slots would have been needed than there were.
     regrown : []
         The last sweep that was done again with more slots, 0 if none was.
+    flat : [] of bool
+        Whether the last sweep made a cluster too flat for a fast form, and was not sound.
+    exact : []
+        Sweeps that were done again in the exact form for that.
     """
 
     key: Array
@@ -172,6 +151,8 @@ class GibbsState(NamedTuple):
     accepted: Array
     crowded: Array
     regrown: Array
+    flat: Array
+    exact: Array
 
 
 # --- one chain ------------------------------------------------------------------------------------
@@ -230,6 +211,8 @@ def init(
         jnp.zeros(3, jnp.int32),
         jnp.int32(0),
         jnp.uint32(0),
+        jnp.array(False),
+        jnp.int32(0),
     )
 
 
@@ -280,7 +263,16 @@ def step(state: GibbsState, data: Data, prior: GibbsPrior, config: GibbsConfig) 
         state.accepted,
         state.crowded + crowded,
         state.regrown,
+        (kappa(mixture) > LOSS) & (not config.form.about_means),
+        state.exact,
     )
+
+
+def recast(state: GibbsState, data: Data, form: Form, axis_aligned: bool) -> GibbsState:
+    """The state with moments as another form has them, taken from the points."""
+    about = reference(state.mixture, form)
+    found = gathered(data, state.labels, about, axis_aligned)
+    return state._replace(found=found._replace(evidence=state.found.evidence))
 
 
 def _moved(

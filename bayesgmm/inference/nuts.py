@@ -46,6 +46,7 @@ from bayesgmm.inference.calls import (
     collected,
     end_to_end,
     lanes_of,
+    own_axis,
     planned,
     room_for,
     rounds,
@@ -199,6 +200,13 @@ def values_of(position: Array, prior: ModelPrior, config: ModelConfig) -> dict[s
     return constrain_fn(latent, (prior, config), {}, _unravel(prior, config)(position))
 
 
+def position_of(start: Start, prior: ModelPrior, config: ModelConfig) -> Array:
+    """The position [P] of a mixture."""
+    sites = _sites(prior, config)
+    values = {name: STARTS[name](start).reshape(jnp.shape(s["value"])) for name, s in sites.items()}
+    return ravel_pytree(unconstrain_fn(latent, (prior, config), {}, values))[0]
+
+
 # --- one chain ------------------------------------------------------------------------------------
 
 MOMENTUM, TREE, LABELS, BEGIN = range(4)
@@ -229,9 +237,7 @@ def init(key: Array, data: Data, labels: Array, prior: ModelPrior, config: NutsC
     """
     model = config.model
     start = _start(random.fold(key, BEGIN), data, labels, prior, model)
-    sites = _sites(prior, model)
-    values = {name: STARTS[name](start).reshape(jnp.shape(s["value"])) for name, s in sites.items()}
-    position = ravel_pytree(unconstrain_fn(latent, (prior, model), {}, values))[0]
+    position = position_of(start, prior, model)
     position = position + JITTER * random.normal(key, position.shape, position.dtype)
     potential, slope = jax.value_and_grad(potential_of)(position, data, prior, model)
     unit = jnp.full_like(position, model.n_components / jnp.maximum(data.weight.sum(), 1.0))
@@ -416,7 +422,8 @@ def start_all(
     keys: Array, data: Data, labels: Array, prior: ModelPrior, config: NutsConfig
 ) -> NutsState:
     """`init` of C chains, from keys [C, 2] and labels [C, N]."""
-    return jax.vmap(lambda key, start: init(key, data, start, prior, config))(keys, labels)
+    begin = lambda key, start, own: init(key, own, start, prior, config)  # noqa: E731
+    return jax.vmap(begin, in_axes=(0, 0, own_axis(data)))(keys, labels, data)
 
 
 @partial(jax.jit, static_argnames=("config", "room"), compiler_options=WIDE)
@@ -430,8 +437,10 @@ def _advance(
     room: int,
 ) -> tuple[NutsState, tuple[Kept, Info]]:
     """`plan.span` iterations of every chain; the draws among them, [room, C, ...]."""
-    move = jax.vmap(lambda state, phase: step(state, phase, data, prior, config), (0, None))
-    read = jax.vmap(lambda state: kept(state, data, prior, config))
+    axis = own_axis(data)
+    moved = jax.vmap(lambda *given: step(*given, prior, config), in_axes=(0, None, axis))
+    held = jax.vmap(lambda state, own: kept(state, own, prior, config), in_axes=(0, axis))
+    move, read = lambda states, phase: moved(states, phase, data), lambda states: held(states, data)
     shapes = jax.eval_shape(read, states), states.info
     buffers = jax.tree.map(lambda leaf: jnp.zeros((room, *leaf.shape), leaf.dtype), shapes)
 
@@ -476,7 +485,7 @@ def run(
     ----------
     states : NutsState with leading axis C
     data : Data
-        With its padding last.
+        With its padding last; with a leading axis C, every chain has as many points of its own.
     prior : ModelPrior
     config : NutsConfig
     n_draws, thin : int
@@ -504,7 +513,7 @@ def run(
         )
     asked = Asked(n_draws, thin, n_warmup)
     through = partial(_through, config=config, asked=asked, marks=schedule(n_warmup))
-    lanes = lanes_of(states, data, prior)
+    lanes = lanes_of(states, data, prior, (own_axis(data), None))
     calls = rounds(lanes, through, asked, data.weight.dtype)
     lanes, pieces, interrupted = collected(calls, lanes, watch)
     return _joined(pieces, lanes, config, interrupted)
@@ -528,8 +537,8 @@ def _through(
 
 
 def _room(states: NutsState, data: Data, config: NutsConfig) -> int:
-    C, D = len(states.position), len(data.points)
-    return room_for(C * (data.weight.size + 8 * config.model.n_components * (D + 1) ** 2))
+    C, D = len(states.position), data.points.shape[-2]
+    return room_for(C * (data.weight.shape[-1] + 8 * config.model.n_components * (D + 1) ** 2))
 
 
 def _padded(mark: np.ndarray) -> np.ndarray:
@@ -540,7 +549,8 @@ def _joined(pieces: list, lanes: list[Lane], config: NutsConfig, interrupted: bo
     some = [own or [_none_of(lane, config)] for own, lane in zip(pieces, lanes, strict=True)]
     every, stats = side_by_side([end_to_end(own) for own in some])
     state = side_by_side([lane.states for lane in lanes])
-    n_points, C = int(np.count_nonzero(np.asarray(lanes[0].data.weight))), len(state.position)
+    weight, C = np.asarray(lanes[0].data.weight), len(state.position)
+    n_points = int(np.count_nonzero(weight, axis=-1).max())
     every = every._replace(labels=every.labels[:, :, :n_points])
     process = config.model.weights == "process"
     full = (every.counts[:, :, -1] > 0).sum(1) if process else np.zeros(C, int)

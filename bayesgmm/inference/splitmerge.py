@@ -49,6 +49,9 @@ from bayesgmm.inference.clusters import Clusters
 UNKNOWN, KNOWN = (1, 1), (0, 1)
 """Operations of a sweep, 1 where a path ends: for an unknown and for a known K."""
 
+SEVERAL = 4 * UNKNOWN
+"""Those for an unknown K where an operation costs less than the rest of the sweep does."""
+
 NEAR = 32
 """Neighbours of a point among which its partner may be picked."""
 
@@ -99,6 +102,7 @@ class Scene(NamedTuple):
 
     points: Array  # [D, N]
     features: Array  # [F, N]
+    rows: Array  # the same, [N, F]: sums over the points are faster
     weight: Array  # [N], 0 for padding
     n: Array  # points
     moves: Moves
@@ -154,9 +158,37 @@ def _anchors(u: Array, partition: Partition, scene: Scene) -> tuple[Array, Array
     return i, jnp.where(u[3] < scene.moves.by_near, row[place].astype(i.dtype), other)
 
 
+ROW = 32
+"""Entries that are counted together where one of many is looked for."""
+
+
 def _nth(mask: Array, number: Array) -> Array:
-    """Place of the true entry that has `number` others before it."""
-    return jnp.argmax(jnp.cumsum(mask) > number)
+    """Place of the true entry that has `number` others before it.
+
+    Long masks are counted in rows first: a cumulative sum is no one pass on a processor.
+    """
+    if mask.size <= 2 * ROW:
+        return jnp.argmax(jnp.cumsum(mask) > number)
+    rows = jnp.pad(mask, (0, -mask.size % ROW)).reshape(-1, ROW)
+    counts = rows.sum(1)
+    row = jnp.argmax(jnp.cumsum(counts) > number)
+    before = jnp.where(jnp.arange(len(rows)) < row, counts, 0).sum()
+    return row * ROW + jnp.argmax(jnp.cumsum(rows[row]) > number - before)
+
+
+def _sum_of_softplus(x: Array, where: Array) -> Array:
+    """Sum of log(1 + exp(x)) where asked.
+
+    A logarithm costs four times an exponential: one for each `ROW` numbers, whose product is at
+    most 2^ROW.
+    """
+    width = -(-x.size // ROW)
+    tail = jnp.where(where, jnp.exp(-jnp.abs(x)), 0)
+    tail = jnp.pad(1 + tail, (0, ROW * width - x.size), constant_values=1)
+    product = tail[:width]
+    for k in range(1, ROW):
+        product = product * tail[k * width : (k + 1) * width]
+    return jnp.where(where, jnp.maximum(x, 0), 0).sum() + jnp.log(product).sum()
 
 
 def _launch(
@@ -178,7 +210,7 @@ def _launch(
 
     def improve(_, logit: Array) -> Array:
         share = jnp.where(free, jax.nn.sigmoid(logit), 0) + is_i
-        first = scene.features @ share
+        first = share @ scene.rows
         found = scene.moments(jnp.stack([first, total - first]))
         return logits(jnp.log(found.counts), *scene.clusters.fitted(found))
 
@@ -209,8 +241,8 @@ def _operation(u: Numbers, partition: Partition, scene: Scene) -> Change:
     drawn = jnp.where(jnp.arange(len(labels)) == i, True, u.sides < jax.nn.sigmoid(logit))
     drawn = drawn & (jnp.arange(len(labels)) != j)
     first = inside & jnp.where(same, drawn, labels == a)  # the side of i
-    log_q = -jnp.where(free, jax.nn.softplus(jnp.where(first, -logit, logit)), 0).sum()
-    part = scene.features @ first.astype(total.dtype)
+    log_q = -_sum_of_softplus(jnp.where(first, -logit, logit), free)
+    part = first.astype(total.dtype) @ scene.rows
     found = scene.moments(jnp.stack([part, total - part, total]))
     own = _scales_of(u.key, partition, jnp.stack([a, b, a]), same, found, scene)
     evidence = scene.clusters.log_marginal(found, own)
@@ -341,7 +373,8 @@ def paths(
     natural = Form("natural", form.axis_aligned)
     features = frame_of(natural).joint(_nothing(natural, data), data.points)[1]
     sums = _sums_about_origin(found, reference(mixture, form), natural)
-    scene = Scene(data.points, features, data.weight, data.weight.sum(), moves, clusters, natural)
+    n = data.weight.sum()
+    scene = Scene(data.points, features, features.T, data.weight, n, moves, clusters, natural)
 
     def operate(walk: Walk, this: tuple[Numbers, Array]) -> tuple[Walk, None]:
         u, end = this
@@ -352,7 +385,7 @@ def paths(
         apart = apart[0] + apart[1] - apart[2]
         joined = walk.joined_now + jnp.where(change.split, apart, -apart)
         t = (new.counts > 0).sum()
-        prior = weighting.log_probability(t, scene.n, joined, alpha, weights)
+        prior = weighting.log_probability(t, joined, common, alpha, weights)
         accept = possible & (jnp.log(u.height) < log_ratio + prior - walk.prior)  # never if NaN
         take = (end == 0) | accept
         proposed, begun = (new, joined), (walk.start, walk.joined)
@@ -375,7 +408,8 @@ def paths(
     zero, yes = jnp.zeros((), sums.dtype), jnp.array(True)
     joined = weighting.joined_of(begin.counts, alpha, weights)
     t = (begin.counts > 0).sum()
-    prior = weighting.log_probability(t, scene.n, joined, alpha, weights)
+    common = weighting.common(n, alpha, weights)
+    prior = weighting.log_probability(t, joined, common, alpha, weights)
     start = begin, joined
     walk = Walk(*start, prior, *start, zero, yes, ~yes, jnp.zeros(3, jnp.int32))
     keys = random.fold(key, jnp.arange(len(ends)))

@@ -1,22 +1,36 @@
-"""Geweke's joint test of the Gibbs sampler: two simulators of parameters and data agree.
+"""Geweke's joint test of the samplers: two simulators of parameters and data agree.
 
 The whole table: ``pytest -m slow -s -k every_joint tests/inference/test_geweke.py``.
 """
 
 import gc
+from functools import partial
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bayesgmm.core import FAMILIES, NormalInverseWishart
+from bayesgmm.core import FAMILIES, NormalInverseWishart, random
+from bayesgmm.core.arrays import Data
 from bayesgmm.core.concentration import ConcentrationPrior
 from bayesgmm.core.forms import exact_form
 from bayesgmm.core.independent import HierarchicalPrior, IndependentPrior
+from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.slots import SlotPrior
-from bayesgmm.inference.geweke import Model, joint_test
+from bayesgmm.inference import nuts
+from bayesgmm.inference.geweke import (
+    DATA,
+    Joint,
+    Model,
+    averages,
+    every_scale,
+    joint_test,
+    points_given,
+)
 from bayesgmm.inference.gibbs import GibbsConfig, GibbsPrior
+from bayesgmm.inference.model import ModelConfig, ModelPrior, Start
 from bayesgmm.inference.splitmerge import KNOWN, UNKNOWN
 
 FAR = 4.5
@@ -154,3 +168,90 @@ def test_every_joint(case):
     jax.clear_caches()  # each program is used once, and there are many
     gc.collect()
     assert abs(z) < FAR
+
+
+# --- the no-U-turn sampler ------------------------------------------------------------------------
+
+
+STILL = nuts.Phase(*np.zeros((4, 1), bool)[:, 0])
+STEP_SIZE = 0.3
+"""Neither it nor the masses are adapted: the transition must leave the target alone as it is."""
+
+
+def by_nuts(keys, draws, model, n_rounds):
+    """The second simulator with a trajectory of NUTS, and labels drawn given where it ends."""
+    family, own = model.config.family, model.prior
+    kind = {id(value): name for name, value in FAMILIES.items()}[id(family)]
+    K = int(own.weights.n_components)
+    config = nuts.NutsConfig(ModelConfig(kind, K, "finite", model.config.learned))
+    prior = ModelPrior(own.components, np.float64(model.alpha), own.concentration, np.float64(0))
+    return _by_nuts(keys, draws, prior, n_rounds, config)
+
+
+@partial(jax.jit, static_argnames="config")
+def _by_nuts(keys, draws, prior, n_rounds, config):
+    K = config.model.n_components
+    hierarchical = isinstance(prior.components, HierarchicalPrior)
+
+    def begun(key, draw):
+        scales = draw.mixture.scales[: 1 if config.model.family.pooled else K]
+        common = draw.scale[0] if hierarchical else None
+        covariances = scales @ jnp.swapaxes(scales, 1, 2)
+        weights = jnp.exp(draw.mixture.log_weights[:K])
+        start = Start(
+            weights, draw.mixture.means[:K], covariances, draw.alpha, common, config.model
+        )
+        data = Data(draw.points.T, jnp.ones(len(draw.points)))
+        state = nuts.init(key, data, draw.labels, prior, config)
+        position = nuts.position_of(start, prior, config.model)
+        state = state._replace(position=position, inverse_mass=jnp.ones_like(position))
+        return state._replace(step_size=jnp.asarray(STEP_SIZE)), data
+
+    def advance(state, data):
+        density = jax.value_and_grad(nuts.potential_of)
+        potential, slope = density(state.position, data, prior, config.model)
+        state = state._replace(potential=potential, slope=slope)
+        state = nuts.step(state, STILL, data, prior, config)[0]
+        draw = nuts.kept(state, data, prior, config)
+        mixture = Mixture(draw.log_weights, draw.means, draw.scales)
+        mixture = mixture._replace(scales=every_scale(mixture))
+        key = random.fold(random.fold(state.key, state.sweep), DATA)
+        points = points_given(key, draw.labels.astype(int), mixture, data.points)
+        numbers = draw.n_components, draw.alpha, draw.scale
+        joint = Joint(draw.labels.astype(int), mixture, *numbers, points.T)
+        return state, data._replace(points=points), joint
+
+    states, data = jax.vmap(begun)(keys, draws)
+    return averages(advance, states, data, n_rounds)
+
+
+OF_NUTS = [
+    ("finite", "conjugate", "full", 2),
+    *(
+        pytest.param(weights, components, family, 2, marks=pytest.mark.slow)
+        for weights in ("finite", "finite, alpha drawn")
+        for components in ("conjugate", "independent", "hierarchical")
+        for family in ("full", "tied", "diag", "spherical")
+        if weights == "finite" or components == "hierarchical"
+    ),
+]
+
+
+@pytest.mark.parametrize("weights, components, family, D", OF_NUTS)
+def test_every_joint_of_nuts(weights, components, family, D):
+    model = model_of(weights, components, family, D, moves=False)._replace(n_slots=3)
+    found = joint_test(np.random.default_rng(4), model, 600, 30, simulator=by_nuts)
+    name, z = farthest(found)
+    zs = np.array([row[2] for row in found.values() if row[2] != 0])
+    print(
+        f"\n| {weights} | {components} | NUTS | {family} | {D} | {len(zs)} "
+        f"| {np.sqrt(np.square(zs).mean()):.2f} | {z:+.2f} ({name}) |"
+    )
+    assert abs(z) < FAR
+
+
+def test_an_error_of_nuts_is_found():
+    model = model_of("finite", "conjugate", "full", moves=False)._replace(n_slots=3)
+    other = wrong(model.prior, components=("dof", lambda v: v + 1))
+    found = joint_test(np.random.default_rng(4), model, 600, 30, other, by_nuts)
+    assert abs(farthest(found)[1]) > 6, farthest(found)

@@ -28,7 +28,9 @@ from bayesgmm.core import (
     random,
 )
 from bayesgmm.core.concentration import ConcentrationPrior
+from bayesgmm.core.forms import exact_form, kappa
 from bayesgmm.core.independent import HierarchicalPrior, IndependentPrior
+from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.slots import SlotPrior
 from bayesgmm.inference import chains, gibbs, splitmerge
 
@@ -389,6 +391,60 @@ def test_a_sweep_done_again_breaks_the_sticks_further():
     np.testing.assert_allclose(small.means[0], large.means[0, :16])
     rest = np.logaddexp.reduce(large.log_weights[0, free[-1] :])
     np.testing.assert_allclose(small.log_weights[0, free[-1]], rest)
+
+
+def tight_run(n_draws, form, state=None, width=1e-7):
+    """Three groups of four points, each so narrow that no fast form has the digits."""
+    x = np.repeat([-1.0, 0.1, 0.9], 4) + width * np.tile([-1.5, -0.5, 0.5, 1.5], 3)
+    scale = np.full((1, 1, 1), width**2)
+    components = NormalInverseWishart(
+        np.zeros((1, 1)), np.array([width**2]), np.array([4.0]), scale
+    )
+    prior = gibbs.GibbsPrior(SlotPrior(np.zeros(1)), ANY, components)
+    config = gibbs.GibbsConfig(FAMILIES["full"], form, "process")
+    data = data_of(x)
+    labels = np.tile(np.append(np.repeat([3, 1, 0], 4), np.zeros(SIZE - 12, int)), (2, 1))
+    start = chains.start_all(keys_of(0, 2), data, labels, 1.0, config, 16)
+    return chains.run(start if state is None else state, data, prior, config, n_draws)
+
+
+def alike(one, other):
+    for name in ("labels", "counts", "alpha"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    for name in ("log_weights", "means", "scales", "log_likelihood"):
+        np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-6)
+
+
+def test_clusters_too_flat_for_a_fast_form_are_drawn_in_the_exact_one():
+    """Sweep by sweep at first, and for good when there are many."""
+    exact, fast = tight_run(60, exact_form()), tight_run(60, choose_form(1))
+    assert (exact.state.exact == 0).all() and (fast.state.exact == chains.OFTEN).all()
+    alike(fast, exact)
+    assert (fast.counts[:, -1].max(-1) == 4).all()  # the groups are found
+    first = tight_run(7, choose_form(1))
+    assert (first.state.exact == 7).all()
+    second = tight_run(53, choose_form(1), first.state)
+    alike(one_after_the_other(first, second), exact)
+
+
+def one_after_the_other(first, second):
+    """Draws of two runs as those of one."""
+    leaves = zip(first[:9], second[:9], strict=True)
+    return first._replace(
+        **dict(zip(first._fields, (np.concatenate(pair, 1) for pair in leaves), strict=False))
+    )
+
+
+def test_now_and_then_a_flat_cluster(monkeypatch):
+    """Whatever the limit, the draws are the same but for rounding."""
+    exact = tight_run(80, exact_form(), width=0.1)
+    every = jax.vmap(jax.vmap(kappa))(Mixture(exact.log_weights, exact.means, exact.scales))
+    monkeypatch.setattr(gibbs, "LOSS", float(np.quantile(every.max(0), 0.9)))
+    jax.clear_caches()
+    fast = tight_run(80, choose_form(1), width=0.1)
+    jax.clear_caches()
+    assert (0 < fast.state.exact).all() and (fast.state.exact < chains.OFTEN).all()
+    alike(fast, exact)
 
 
 def test_what_was_drawn_before_an_interrupt_is_kept():

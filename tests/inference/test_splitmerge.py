@@ -221,3 +221,14 @@ def test_neighbours():
         np.testing.assert_allclose(np.sort(distance[i, near[i]]), expected, atol=1e-9)
     assert splitmerge.neighbours(data_of(x[:1])).shape == (32, 1)
     assert (splitmerge.neighbours(data_of(np.zeros((5, 2))))[:5] != np.arange(5)[:, None]).all()
+
+
+@pytest.mark.parametrize("N", [5, 64, 65, 1000])
+def test_one_of_many_and_a_sum_of_logarithms(N):
+    rng = np.random.default_rng(N)
+    mask, x = rng.random(N) < 0.6, 30 * rng.normal(size=N)
+    places = np.flatnonzero(mask)
+    for number in range(0, len(places), max(1, len(places) // 20)):
+        assert splitmerge._nth(jnp.asarray(mask), jnp.float64(number)) == places[number]
+    found = splitmerge._sum_of_softplus(jnp.asarray(x), jnp.asarray(mask))
+    np.testing.assert_allclose(found, np.logaddexp(0, x)[mask].sum(), rtol=1e-13)
