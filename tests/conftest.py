@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 
 import jax
-import jaxlib
 import numpy as np
 import pytest
 
@@ -15,7 +14,7 @@ QUICK = "--xla_backend_optimization_level=0"
 """How programs are compiled here, where they compile longer than they run: the numbers are the same
 but for rounding, in half the time. `XLA_FLAGS= pytest` tests them as users have them."""
 
-if jaxlib.version.__version_info__ < (0, 11):  # XLA ends the process over a flag it does not know
+if jax.__version_info__ < (0, 11):  # XLA ends the process over a flag it does not know
     QUICK += " --xla_cpu_use_fusion_emitters=false"
 
 os.environ.setdefault("XLA_FLAGS", QUICK)  # read when the first program is compiled
