@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from bayesgmm.core import Mixture
+from bayesgmm.inference.devices import FUSED
 
 QUICK = "--xla_backend_optimization_level=0"
 """How programs are compiled here, where they compile longer than they run: the numbers are the same
 but for rounding, in half the time. `XLA_FLAGS= pytest` tests them as users have them."""
 
-if jax.__version_info__ < (0, 11):  # XLA ends the process over a flag it does not know
+if not FUSED:  # XLA ends the process over a flag it does not know
     QUICK += " --xla_cpu_use_fusion_emitters=false"
 
 os.environ.setdefault("XLA_FLAGS", QUICK)  # read when the first program is compiled

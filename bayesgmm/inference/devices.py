@@ -15,11 +15,11 @@ WIDE = {"xla_cpu_prefer_vector_width": 512}
 """Compiler options of a sweep: the exponentials take a quarter less time where the processor has
 vectors as wide, and as much where it has not."""
 
-_FUSED = jax.__version_info__ >= (0, 11)
+FUSED = jax.__version_info__ >= (0, 11)
 """Whether XLA has only its newer way to compile loops, and refuses the option of the older one."""
 
 QUICK = WIDE | (
-    {"xla_backend_optimization_level": 1} if _FUSED else {"xla_cpu_use_fusion_emitters": False}
+    {"xla_backend_optimization_level": 1} if FUSED else {"xla_cpu_use_fusion_emitters": False}
 )
 """Compiler options of a large program on few points: compiled in two thirds of the time (in five
 sixths, if newer), it runs up to a fifth slower."""

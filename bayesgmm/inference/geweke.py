@@ -27,10 +27,8 @@ import numpy as np
 
 from bayesgmm.core import random
 from bayesgmm.core.arrays import Array, Data, float_scope, full_scales
-from bayesgmm.core.forms import reference
 from bayesgmm.core.mixture import Mixture
-from bayesgmm.core.sweep import gathered
-from bayesgmm.inference.gibbs import GibbsConfig, GibbsPrior, GibbsState, init, step
+from bayesgmm.inference.gibbs import GibbsConfig, GibbsPrior, GibbsState, init, recounted, step
 from bayesgmm.inference.simulate import simulate
 from bayesgmm.inference.splitmerge import Moves
 
@@ -184,7 +182,7 @@ def _begin(keys: Array, draws: Joint, config: GibbsConfig, T: int) -> tuple[Gibb
         data = Data(draw.points.T, jnp.ones(len(draw.points)))
         state = init(key, data, draw.labels, draw.alpha, T, config, draw.scale)
         state = state._replace(mixture=_stored(draw.mixture, T, config))
-        return _counted(state, data, config), data
+        return recounted(state, data, config), data
 
     return jax.vmap(one)(keys, draws)
 
@@ -199,18 +197,11 @@ def _stored(mixture: Mixture, T: int, config: GibbsConfig) -> Mixture:
     return Mixture(log_weights, means, scales)
 
 
-def _counted(state: GibbsState, data: Data, config: GibbsConfig) -> GibbsState:
-    """The state with the moments of these data."""
-    about = reference(state.mixture, config.form)
-    found = gathered(data, state.labels, about, config.family.axis_aligned)
-    return state._replace(found=found)
-
-
 def _renewed(state: GibbsState, data: Data, config: GibbsConfig) -> tuple[GibbsState, Data]:
     """New points given the labels and the components."""
     key = random.fold(random.fold(state.key, state.sweep), DATA)
     data = data._replace(points=points_given(key, state.labels, state.mixture, data.points))
-    return _counted(state, data, config), data
+    return recounted(state, data, config), data
 
 
 @partial(jax.jit, static_argnames=("config",))

@@ -39,7 +39,7 @@ from bayesgmm.core.conjugate import (
     update_components,
 )
 from bayesgmm.core.covariance import Covariance
-from bayesgmm.core.forms import Form, kappa, reference
+from bayesgmm.core.forms import Form, reference
 from bayesgmm.core.independent import (
     HierarchicalPrior,
     IndependentPrior,
@@ -78,14 +78,6 @@ class GibbsConfig:
     weights: str = "finite"
     learned: bool = False
     moves: tuple[int, ...] = ()
-
-
-LOSS = 1e10
-"""Largest `core.forms.kappa` of a mixture whose labels are drawn in a fast form.
-
-These lose about so many times the rounding: in float64 a share of 1e-6 of a variance, at the
-flattest cluster there may be. A sweep that makes a flatter one is done again in the exact form.
-"""
 
 
 class GibbsPrior(NamedTuple):
@@ -134,10 +126,8 @@ class GibbsState(NamedTuple):
         Sweeps in which more slots would have been needed than there were.
     regrown : []
         The last sweep that was done again with more slots, 0 if none was.
-    flat : [] of bool
-        Whether the last sweep made a cluster too flat for a fast form, and was not sound.
     exact : []
-        Sweeps that were done again in the exact form for that.
+        Sweeps that were done again in the exact form.
     """
 
     key: Array
@@ -151,7 +141,6 @@ class GibbsState(NamedTuple):
     accepted: Array
     crowded: Array
     regrown: Array
-    flat: Array
     exact: Array
 
 
@@ -211,7 +200,6 @@ def init(
         jnp.zeros(3, jnp.int32),
         jnp.int32(0),
         jnp.uint32(0),
-        jnp.array(False),
         jnp.int32(0),
     )
 
@@ -263,15 +251,14 @@ def step(state: GibbsState, data: Data, prior: GibbsPrior, config: GibbsConfig) 
         state.accepted,
         state.crowded + crowded,
         state.regrown,
-        (kappa(mixture) > LOSS) & (not config.form.about_means),
         state.exact,
     )
 
 
-def recast(state: GibbsState, data: Data, form: Form, axis_aligned: bool) -> GibbsState:
-    """The state with moments as another form has them, taken from the points."""
-    about = reference(state.mixture, form)
-    found = gathered(data, state.labels, about, axis_aligned)
+def recounted(state: GibbsState, data: Data, config: GibbsConfig) -> GibbsState:
+    """The state with its moments taken from the points, about the reference of this form."""
+    about = reference(state.mixture, config.form)
+    found = gathered(data, state.labels, about, config.family.axis_aligned)
     return state._replace(found=found._replace(evidence=state.found.evidence))
 
 

@@ -159,7 +159,7 @@ def _anchors(u: Array, partition: Partition, scene: Scene) -> tuple[Array, Array
 
 
 ROW = 32
-"""Entries that are counted together where one of many is looked for."""
+"""Entries of a long array that are taken together."""
 
 
 def _nth(mask: Array, number: Array) -> Array:

@@ -361,9 +361,9 @@ def test_two_runs_are_one():
     whole, first = small_run(600), small_run(250)
     second = small_run(350, first.state)
     assert first.log_weights.shape[2] == second.log_weights.shape[2] == whole.log_weights.shape[2]
+    joined = one_after_the_other(first, second)
     for name in gibbs.Kept._fields:
-        joined = np.concatenate([getattr(first, name), getattr(second, name)], 1)
-        np.testing.assert_array_equal(joined, getattr(whole, name))
+        np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))
     same(second.state, whole.state)
 
 
@@ -429,17 +429,15 @@ def test_clusters_too_flat_for_a_fast_form_are_drawn_in_the_exact_one():
 
 def one_after_the_other(first, second):
     """Draws of two runs as those of one."""
-    leaves = zip(first[:9], second[:9], strict=True)
-    return first._replace(
-        **dict(zip(first._fields, (np.concatenate(pair, 1) for pair in leaves), strict=False))
-    )
+    pair = lambda name: [getattr(first, name), getattr(second, name)]  # noqa: E731
+    return first._replace(**{name: np.concatenate(pair(name), 1) for name in gibbs.Kept._fields})
 
 
 def test_now_and_then_a_flat_cluster(monkeypatch):
     """Whatever the limit, the draws are the same but for rounding."""
     exact = tight_run(80, exact_form(), width=0.1)
     every = jax.vmap(jax.vmap(kappa))(Mixture(exact.log_weights, exact.means, exact.scales))
-    monkeypatch.setattr(gibbs, "LOSS", float(np.quantile(every.max(0), 0.9)))
+    monkeypatch.setattr(chains, "LOSS", float(np.quantile(every.max(0), 0.9)))
     jax.clear_caches()
     fast = tight_run(80, choose_form(1), width=0.1)
     jax.clear_caches()
