@@ -87,7 +87,7 @@ def test_readme_opens_with_its_two_commands():
         assert command.count("\n") == 1
         assert command.startswith("python3 -m venv ")
     assert "&& bayesgmm " in main_job
-    assert tests.endswith("&& pytest -n 2 --dist loadfile\n")
+    assert tests.endswith("&& pytest -n 2 --dist worksteal\n")
 
 
 # --- notebooks and build

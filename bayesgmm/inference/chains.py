@@ -34,7 +34,7 @@ from bayesgmm.inference.calls import (
     side_by_side,
     taken,
 )
-from bayesgmm.inference.devices import QUICK, WIDE
+from bayesgmm.inference.devices import for_sizes
 from bayesgmm.inference.gibbs import (
     GibbsConfig,
     GibbsPrior,
@@ -176,11 +176,7 @@ def _advance(
 FEW = 512
 """Points up to which compiling takes longer than a run of some thousand sweeps."""
 
-_PROGRAMS = {
-    few: jax.jit(_advance, static_argnames=("config", "room"), compiler_options=options)
-    for few, options in ((True, QUICK), (False, WIDE))
-}
-"""The same for few points and for many: which of them depends on nothing but their number."""
+_PROGRAMS = for_sizes(_advance, "config", "room")
 
 
 @partial(jax.jit, static_argnames=("config", "T"))

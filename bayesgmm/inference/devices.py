@@ -25,6 +25,19 @@ QUICK = WIDE | (
 sixths, if newer), it runs up to a fifth slower."""
 
 
+def for_sizes(function: Callable, *static: str) -> dict[bool, Callable]:
+    """`function` compiled for few points (True), in a hurry, and for many (False), to run fast.
+
+    Which of the two a caller takes must depend on nothing but the number of points: programs
+    compiled with other options round differently.
+    """
+    pairs = ((True, QUICK), (False, WIDE))
+    return {
+        few: jax.jit(function, static_argnames=static, compiler_options=options)
+        for few, options in pairs
+    }
+
+
 @cache
 def _pool(n_threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(n_threads, thread_name_prefix="bayesgmm")

@@ -157,9 +157,23 @@ def _of_one(data: Data, mixture: Mixture, prior: Any, form: Form) -> Moments:
     return soft(data, mixture, form)
 
 
-@partial(jax.jit, static_argnames=("form",), compiler_options=devices.WIDE)
-def _expect_all(mixtures: Mixture, data: Data, form: Form) -> Moments:
+FEW = 4096
+"""Points up to which compiling takes longer than a fit."""
+
+
+def _few(data: Data) -> bool:
+    return data.weight.size <= FEW
+
+
+def _expect(mixtures: Mixture, data: Data, form: Form) -> Moments:
     return jax.vmap(lambda mixture: soft(data, mixture, form))(mixtures)
+
+
+_EXPECT = devices.for_sizes(_expect, "form")
+
+
+def _expect_all(mixtures: Mixture, data: Data, form: Form) -> Moments:
+    return _EXPECT[_few(data)](mixtures, data, form)
 
 
 def _of_several(mixtures: Mixture, shards: Sequence[Data], prior: Any, form: Form) -> list[Moments]:
@@ -171,7 +185,6 @@ WHOLE = Sweep(_of_one, _of_several)
 """Every point counts by its weight."""
 
 
-@partial(jax.jit, static_argnames=("maximize", "config", "sweep"), compiler_options=devices.WIDE)
 def _advance(
     progress: Progress,
     data: Data,
@@ -189,6 +202,9 @@ def _advance(
         return maximize(state, found, prior, config)
 
     return run_until(step, progress, limits, span)
+
+
+ADVANCE = devices.for_sizes(_advance, "maximize", "config", "sweep")
 
 
 @partial(jax.jit, static_argnames=("maximize", "config"))
@@ -258,7 +274,7 @@ def _call(
     if len(shards) > 1:
         progress = _advance_sharded(progress, shards, *how)
     else:
-        progress = _advance(progress, shards[0], *how)
+        progress = ADVANCE[_few(shards[0])](progress, shards[0], *how)
     return jax.tree.map(np.asarray, progress)
 
 

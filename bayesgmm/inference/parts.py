@@ -25,7 +25,7 @@ from bayesgmm.core.forms import exact_form
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.sweep import Moments, expected_joint, gathered, joint_of, located, soft
 from bayesgmm.core.weights import Dirichlet
-from bayesgmm.inference.devices import WIDE
+from bayesgmm.inference.devices import QUICK
 from bayesgmm.inference.drive import centres
 from bayesgmm.inference.vb import VBConfig, VBPrior, VBState, from_moments
 
@@ -86,7 +86,7 @@ class Half(NamedTuple):
 # --- what is known of a state ---------------------------------------------------------------------
 
 
-@partial(jax.jit, static_argnames=("axis_aligned",), compiler_options=WIDE)
+@partial(jax.jit, static_argnames=("axis_aligned",), compiler_options=QUICK)
 def _joint(mixture: Mixture, data: Data, axis_aligned: bool) -> Array:
     return joint_of(data, mixture, exact_form(axis_aligned))
 
@@ -205,7 +205,7 @@ def neighbourhoods(
 # --- their bound ----------------------------------------------------------------------------------
 
 
-@partial(jax.jit, static_argnames=("config",))
+@partial(jax.jit, static_argnames=("config",), compiler_options=QUICK)
 def _states(
     found: Moments, about: Array, present: Array, learned: Any, prior: VBPrior, config: VBConfig
 ) -> VBState:
@@ -274,7 +274,7 @@ def cuts(
     return np.stack(found).astype(np.int32)
 
 
-@partial(jax.jit, static_argnames=("family",), compiler_options=WIDE)
+@partial(jax.jit, static_argnames=("family",), compiler_options=QUICK)
 def _divide(
     points: Array,
     weights: Array,

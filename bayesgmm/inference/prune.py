@@ -13,6 +13,7 @@ import numpy as np
 
 from bayesgmm.core.arrays import Array
 from bayesgmm.core.conjugate import Hyperparameters, NormalInverseWishart
+from bayesgmm.inference.devices import QUICK
 from bayesgmm.inference.loop import CONVERGED, FAILED, RUNNING, Progress
 from bayesgmm.inference.vb import VBConfig, VBPrior, VBState, learn, read
 
@@ -90,7 +91,7 @@ class Pruning:
         return merged._replace(status=status), better
 
 
-@partial(jax.jit, static_argnames=("config",))
+@partial(jax.jit, static_argnames=("config",), compiler_options=QUICK)
 def without(states: VBState, present: Array, prior: VBPrior, config: VBConfig) -> VBState:
     """R states in which only the components `present` [R, K] may hold points.
 

@@ -50,7 +50,7 @@ from bayesgmm.core.covariance import Covariance
 from bayesgmm.core.forms import Form, exact_form, kappa, reference
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.sweep import Moments, expected_joint, gathered, located, soft
-from bayesgmm.inference import drive
+from bayesgmm.inference import devices, drive
 from bayesgmm.inference.loop import SPAN, Progress
 
 
@@ -265,7 +265,7 @@ def lower_bound(evidence: Array, state: VBState, prior: VBPrior, config: VBConfi
     return evidence - components - weights
 
 
-@partial(jax.jit, static_argnames=("config",))
+@partial(jax.jit, static_argnames=("config",), compiler_options=devices.QUICK)
 def _bounds(evidence: Array, states: VBState, prior: VBPrior, config: VBConfig) -> Array:
     return jax.vmap(lambda e, s: lower_bound(e, s, prior, config))(evidence, states)
 
@@ -282,7 +282,7 @@ def lower_bounds(
 # --- the run --------------------------------------------------------------------------------------
 
 
-@partial(jax.jit, static_argnames=("config",))
+@partial(jax.jit, static_argnames=("config",), compiler_options=devices.QUICK)
 def _first_all(
     means: Array, found: Moments, prior: VBPrior, config: VBConfig, present: Array
 ) -> VBState:

@@ -102,6 +102,9 @@ WITH_OUR_DEFAULTS = {
 }
 """Tests of scikit-learn's class that need its defaults, and why; the others pass with ours, too."""
 
+LONG = ("test_monotonic_likelihood",)
+"""Those that go on, one iteration a fit, until nothing more is found."""
+
 
 def altered(name):
     """The code of one of scikit-learn's test files, with ours in place of its class."""
@@ -130,7 +133,7 @@ def with_our_defaults():
         exec(altered(name), found)
     tests = {name.removesuffix("_too"): test for name, test in found.items()}
     return {
-        f"{name}_with_our_defaults": test
+        f"{name}_with_our_defaults": pytest.mark.slow(test) if name in LONG else test
         for name, test in tests.items()
         if name.startswith("test_") and name not in WITH_OUR_DEFAULTS
     }

@@ -186,7 +186,7 @@ def test_shards_and_a_sample(best, monkeypatch):
 def test_seeds_and_no_second_compilation(best):
     points, labels = clusters(), starts(6)
     first = searched(labels, points, seed=3)
-    programs = (drive._advance, parts._states, parts._divide, parts._joint)
+    programs = (drive.ADVANCE[True], parts._states, parts._divide, parts._joint)
     sizes = [program._cache_size() for program in programs]
     again, other = searched(labels, points, seed=3), searched(starts(6, 9), points, seed=4)
     assert sizes == [program._cache_size() for program in programs]
