@@ -8,15 +8,18 @@ documentation has it; ours is the default prior under Gibbs and, under LKJ, our 
 counts is the least bulk effective sample size of the log likelihood, the largest weight and the sum
 of squared weights. "All in" is the first fit of a process, "sampling" the fits after it (NumPyro:
 its `run` less the compilation that each call repeats, timed by a run of one draw). Programs take
-turns, and medians over the rounds are told.
+turns, and medians over the rounds are told. PyMC and nutpie take part where they are installed
+(`pip install pymc nutpie`).
 
 A sweep and an EM iteration are differences of a long and a short fit from the same labels.
 """
 
+import importlib.util
 import statistics
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -68,13 +71,6 @@ def least(quantities: dict[str, np.ndarray]) -> float:
     return min(float(ess(np.asarray(value, float), method="bulk")) for value in quantities.values())
 
 
-PROGRAMS: dict[str, Callable] = {
-    "NumPyro, MixtureSameFamily, NUTS": of_numpyro,
-    "bayesgmm, Gibbs": of_ours,
-    "bayesgmm, NUTS, LKJ": lambda X, seed: of_ours(X, seed, sampler="nuts", component_prior="lkj"),
-}
-
-
 def timed(run: Callable, *given: object) -> tuple[float, object]:
     """Seconds, and what came of it."""
     begin = time.perf_counter()
@@ -82,16 +78,39 @@ def timed(run: Callable, *given: object) -> tuple[float, object]:
     return time.perf_counter() - begin, found
 
 
+def sampled_by_numpyro(X: np.ndarray, seed: int) -> tuple[float, dict[str, np.ndarray]]:
+    """Seconds of sampling alone, and the quantities."""
+    took, found = timed(of_numpyro, X, seed)
+    return took - timed(of_numpyro, X, seed, 1)[0], found
+
+
+def of_ours_by_nuts(X: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    """Our own NUTS under LKJ."""
+    return of_ours(X, seed, sampler="nuts", component_prior="lkj")
+
+
+PROGRAMS: dict[str, tuple[Callable, Callable]] = {
+    "NumPyro, MixtureSameFamily, NUTS": (of_numpyro, sampled_by_numpyro),
+    "bayesgmm, Gibbs": (of_ours, partial(timed, of_ours)),
+    "bayesgmm, NUTS, LKJ": (of_ours_by_nuts, partial(timed, of_ours_by_nuts)),
+}
+"""A whole fit, and one that returns the seconds of its sampling and the quantities."""
+
+if importlib.util.find_spec("pymc") and importlib.util.find_spec("nutpie"):
+    import mcmc_peers
+
+    for name, run in {"nutpie": mcmc_peers.of_nutpie, "PyMC": mcmc_peers.of_pymc}.items():
+        PROGRAMS[name] = (partial(run, draws=DRAWS),) * 2
+
+
 def effective(X: np.ndarray) -> None:
     """The first table."""
-    first = {name: timed(run, X, 0)[0] for name, run in PROGRAMS.items()}
+    first = {name: timed(whole, X, 0)[0] for name, (whole, _) in PROGRAMS.items()}
     seconds: dict[str, list[float]] = {name: [] for name in PROGRAMS}
     sizes: dict[str, list[float]] = {name: [] for name in PROGRAMS}
     for seed in range(1, ROUNDS + 1):
-        for name, run in PROGRAMS.items():
-            took, found = timed(run, X, seed)
-            if run is of_numpyro:
-                took -= timed(of_numpyro, X, seed, 1)[0]
+        for name, (_, run) in PROGRAMS.items():
+            took, found = run(X, seed)
             seconds[name].append(took)
             sizes[name].append(least(found))
     print("| program | all in, s | sampling, s | least ESS | ESS / s | ESS / s all in |")
