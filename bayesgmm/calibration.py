@@ -107,6 +107,42 @@ class Calibration:
         found["verdict"] = np.where(adjusted < LEVEL, "not uniform", "uniform")
         return found.rename_axis("quantity")
 
+    def coverage(self, level: float = 0.9) -> Any:
+        """How often the truth lies in the central credible interval, a row for each quantity.
+
+        Whole numbers, of which many draws are equal to the truth, count as in by chance where an
+        end of the interval falls among them, so that a calibrated quantity is covered with
+        probability `level` exactly.
+
+        Parameters
+        ----------
+        level : float, default 0.9
+            Of the interval from the quantile (1 - level) / 2 of the draws to (1 + level) / 2.
+
+        Returns
+        -------
+        DataFrame
+            Columns `coverage`, its `standard_error` (binomial, at `level`) and `z`, by how many of
+            these it is off.
+
+        Raises
+        ------
+        ValueError
+            If `level` is not between 0 and 1.
+        """
+        import pandas as pd
+
+        if (
+            isinstance(level, bool)
+            or not isinstance(level, float | np.floating)
+            or (not 0 < level < 1)
+        ):
+            raise ValueError(f"level must be a number between 0 and 1, got {level!r}.")
+        share = (np.abs(self.pit - 0.5) < level / 2).mean()
+        error = np.sqrt(level * (1 - level) / len(self.pit))
+        columns = {"coverage": share, "standard_error": error, "z": (share - level) / error}
+        return pd.DataFrame(columns).rename_axis("quantity")
+
     @property
     def calibrated(self) -> bool:
         """Whether no quantity's ranks are other than uniform."""

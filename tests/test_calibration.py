@@ -21,6 +21,8 @@ STATED = dict(means=[0.0, 5.0], sds=[1.0, 2.0], n_points=10, progress_bar=False)
 SHORT = dict(**STATED, n_replicates=60, n_samples=49, thin=8, n_warmup=150)
 """One program: no test of this file compiles another, but for those that are slow."""
 
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
 
 def model(**options):
     return MCMCGaussianMixture(2, component_prior="conjugate", **options)
@@ -54,6 +56,26 @@ def test_nuts_is_calibrated():
     assert 0 < found.crowded < 0.5 and "had no room for another component" in found.summary()
     wrong = MCMCGaussianMixture(**prior, covariance_prior=[[30.0]])
     assert not calibrate(estimator, **short, truth=wrong).calibrated
+
+
+def test_intervals_cover_as_often_as_they_say(found):
+    """The same share of ranks counted by hand, and binomial errors."""
+    for level, half in ((0.9, 22.5), (0.5, 12.5)):
+        table = found.coverage(level)
+        assert (table["z"].abs() < 3.5).all(), table
+        inside = (found.pit * 50 > 25 - half) & (found.pit * 50 < 25 + half)
+        np.testing.assert_allclose(table["coverage"], inside.mean())
+        np.testing.assert_allclose(table["standard_error"], np.sqrt(level * (1 - level) / 60))
+    with pytest.raises(ValueError, match="level must be a number between 0 and 1, got 90"):
+        found.coverage(90)
+
+
+def test_coverage_of_quantities_of_single_clusters_and_points():
+    """200 data sets; a thousand of each kind of prior by ``python benchmarks/coverage.py``."""
+    coverage = runpy.run_path(str(BENCHMARKS / "coverage.py"))
+    table = coverage["covered"]("finite", n_replicates=200, n_samples=49)
+    assert (table["z"].abs() < 3.5).all(), table
+    assert {"mean_1", "mean_3", "together", "log_likelihood"} <= set(table.index)
 
 
 def test_what_is_said(found):
@@ -177,7 +199,7 @@ def test_a_quantity_of_another_shape_is_refused():
 
 # --- long -----------------------------------------------------------------------------------------
 
-STUDY = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "calibration.py"))
+STUDY = runpy.run_path(str(BENCHMARKS / "calibration.py"))
 """Of which the documentation has figures: the cases, and what is stated of the data."""
 
 
