@@ -318,6 +318,7 @@ class MCMCGaussianMixture(MixtureEstimator):
         labels = found.draws.labels[:, :, np.argsort(order)]
         found = found._replace(draws=found.draws._replace(labels=labels))
         self._leave(found, entered, rows, options, resume)
+        self._rows = row_labels(X, entered.weight, counted)
 
     def _by_gibbs(
         self, kept: Entered, seen: component_priors.Seen, options: WeightOptions, resume: bool
@@ -710,7 +711,7 @@ class MCMCGaussianMixture(MixtureEstimator):
         attrs = {"inference_library": "bayesgmm", "sampler": self.sampler_}
         if self.truncation_ is not None:
             attrs |= {"truncation": self.truncation_, "leftover": self.leftover_}
-        return summary.tree(groups, names, np.arange(N), attrs)
+        return summary.tree(groups, names, np.asarray(self._rows), attrs)
 
     def _prior_groups(self) -> dict[str, dict[str, np.ndarray]]:
         """What the prior says, unless it is NumPyro's own."""
@@ -789,6 +790,21 @@ def _repeated(entered: Entered) -> Entered:
     """Each row as often as its weight says."""
     copies = check_counts(entered.weight)
     return Entered(entered.X if copies is None else np.repeat(entered.X, copies, axis=0), None)
+
+
+def row_labels(X: Any, weight: np.ndarray | None, counted: bool) -> Any:
+    """Labels of the rows that are sampled, a pandas Index: of a DataFrame its own, else numbers.
+
+    A row of weight 0 has none; where weights are counts a row has as many as its weight says.
+    """
+    import pandas as pd
+
+    index = X.index if hasattr(X, "columns") else pd.RangeIndex(len(X))
+    if isinstance(index, pd.MultiIndex):  # no array has such labels
+        index = index.map(str)
+    if weight is None:
+        return index
+    return index.repeat(np.round(weight).astype(int)) if counted else index[weight > 0]
 
 
 def _same(one: Entered, other: Entered) -> bool:

@@ -19,6 +19,7 @@ from bayesgmm import (
 )
 from bayesgmm.datasets import load_galaxies
 from bayesgmm.estimators.chains import check_finite_draws
+from bayesgmm.estimators.mcmc import row_labels
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 QUIET = {"progress_bar": False, "random_state": 0}
@@ -384,6 +385,21 @@ def test_posterior_is_arvizs_tree(model, X, tmp_path):
     tree.to_netcdf(tmp_path / "draws.nc", engine="h5netcdf")
     with xarray.open_datatree(tmp_path / "draws.nc", engine="h5netcdf") as back:
         np.testing.assert_array_equal(back["posterior"]["means"], posterior["means"])
+
+
+def test_rows_keep_their_labels(model, X):
+    assert model.posterior_.coords["obs_id"].values.tolist() == X.index.tolist()
+    weight = np.arange(24) % 3
+    pairs = pd.MultiIndex.from_product([["a", "b"], range(12)])
+    cases = [
+        (X, None, X.index),
+        (X.to_numpy(), None, pd.RangeIndex(24)),
+        (X, weight, X.index.repeat(weight)),
+        (X.set_axis(pairs), None, pairs.map(str)),
+    ]
+    for points, w, expected in cases:
+        assert row_labels(points, w, True).equals(expected)
+    assert row_labels(X, weight / 4, False).equals(X.index[weight > 0])
 
 
 def test_it_can_be_pickled(model, X):
