@@ -388,7 +388,7 @@ def test_posterior_is_arvizs_tree(model, X, tmp_path):
 
 
 def test_rows_keep_their_labels(model, X):
-    assert model.posterior_.coords["obs_id"].values.tolist() == X.index.tolist()
+    assert model.posterior_["posterior"].coords["obs_id"].values.tolist() == X.index.tolist()
     weight = np.arange(24) % 3
     pairs = pd.MultiIndex.from_product([["a", "b"], range(12)])
     cases = [
