@@ -69,6 +69,30 @@ class Sums(NamedTuple):
     n: Any
 
 
+class Visited(NamedTuple):
+    """What a visit leaves.
+
+    Attributes
+    ----------
+    place : Place
+    loss : []
+        Expected loss of the points that are in.
+    moves : []
+        How many points went from one cluster into another.
+    gaps : [N]
+        By how much the loss was higher with each point in the next best place, when it was visited;
+        infinite for others.
+    nexts : [N]
+        Which place that was.
+    """
+
+    place: Place
+    loss: Any
+    moves: Any
+    gaps: Any
+    nexts: Any
+
+
 class Choice(NamedTuple):
     """One point outside of its cluster: the loss with it in each place, and the parts of that."""
 
@@ -150,7 +174,7 @@ def _at(table: Array, *index: Array) -> Array:
 def _sums(place: Place, known: Problem) -> Sums:
     S = known.rows.shape[1]
     by_draw = partial(jax.ops.segment_sum, segment_ids=known.owner, num_segments=S)
-    points = place.cells.sum(1)
+    points = place.cells.sum(1, dtype=place.cells.dtype)
     sizes = ((known.owner == 0) @ place.cells).astype(place.cells.dtype)
     return Sums(
         sizes=sizes,
@@ -158,7 +182,7 @@ def _sums(place: Place, known: Problem) -> Sums:
         of_clusters=known.tally[sizes].sum(),
         of_draws=by_draw(known.tally[points]),
         of_cells=by_draw(known.tally[place.cells].sum(1)),
-        n=sizes.sum(),
+        n=sizes.sum(dtype=sizes.dtype),
     )
 
 
@@ -174,7 +198,7 @@ def _expected(
 
 def _weigh(i: Array, place: Place, sums: Sums, known: Problem, combine: Any) -> Choice:
     slots = jnp.arange(len(sums.sizes), dtype=place.labels.dtype)
-    k, rows = place.labels[i], known.rows[i]
+    k, rows = jax.lax.optimization_barrier(place.labels[i]), known.rows[i]  # read once
     inside, mine = k >= 0, slots == k
     sizes = sums.sizes - mine
     to_cells = _at(known.steps, _at(place.cells, rows) - mine)  # [S, K]
@@ -192,10 +216,10 @@ def _weigh(i: Array, place: Place, sums: Sums, known: Problem, combine: Any) -> 
     return Choice(losses, sizes, k, inside, of_clusters, of_draws, of_cells)
 
 
-def _put(i: Array, j: Array, choice: Choice, place: Place, sums: Sums, known: Problem) -> tuple:
-    rows, inside = known.rows[i], choice.inside
-    out = jnp.where(inside, -1, 0).astype(place.cells.dtype)
-    cells = place.cells.at[rows, jnp.maximum(choice.own, 0)].add(out, unique_indices=True)
+def _put(rows: Array, j: Array, choice: Choice, cells: Array, sums: Sums) -> tuple[Array, Sums]:
+    inside = choice.inside
+    out = jnp.where(inside, -1, 0).astype(cells.dtype)
+    cells = cells.at[rows, jnp.maximum(choice.own, 0)].add(out, unique_indices=True)
     cells = cells.at[rows, j].add(1, unique_indices=True)
     sums = Sums(
         sizes=choice.sizes.at[j].add(1),
@@ -205,13 +229,13 @@ def _put(i: Array, j: Array, choice: Choice, place: Place, sums: Sums, known: Pr
         of_cells=choice.of_cells[:, j],
         n=sums.n + ~inside,
     )
-    return Place(place.labels.at[i].set(j), cells), sums
+    return cells, sums
 
 
 @partial(jax.jit, static_argnames=("combine",))
 def visit(
     place: Place, destroyed: Array, order: Array, count: Array, known: Problem, combine: Any
-) -> tuple[Place, Array, Array]:
+) -> Visited:
     """Put the points of an order, one by one, where the expected loss of all that are in is least.
 
     Parameters
@@ -225,14 +249,6 @@ def visit(
     known : Problem
     combine : callable
         Of the `PartitionLoss`.
-
-    Returns
-    -------
-    Place
-    loss : []
-        Expected loss of the points that are in.
-    moves : []
-        How many points went from one cluster into another.
     """
     slots = jnp.arange(place.cells.shape[1])
     place = Place(
@@ -241,50 +257,35 @@ def visit(
     )
 
     def body(t: Array, carry: tuple) -> tuple:
-        place, sums, moves = carry
-        choice = _weigh(order[t], place, sums, known, combine)
+        (place, loss, moves, gaps, nexts), sums = carry
+        i = order[t]
+        choice = _weigh(i, place, sums, known, combine)
         best = jnp.argmin(choice.losses).astype(place.labels.dtype)
         stays = choice.inside & (choice.losses[choice.own] <= choice.losses[best] + CLOSE)
-        move = lambda: _put(order[t], best, choice, place, sums, known)  # noqa: E731
-        place, sums = jax.lax.cond(stays, lambda: (place, sums), move)
-        return place, sums, moves + (choice.inside & ~stays)
+        best = jnp.where(stays, choice.own, best)
+        gap, other = _next_best(best, choice)
+        # A loop of one turn or none: it works in place, where a conditional copies the tables.
+        put = lambda _, now: _put(known.rows[i], best, choice, *now)  # noqa: E731
+        turns = (~stays).astype(jnp.int32)
+        cells, sums = jax.lax.fori_loop(0, turns, put, (place.cells, sums))
+        place = Place(place.labels.at[i].set(best), cells)
+        moves += choice.inside & ~stays
+        return Visited(place, loss, moves, gaps.at[i].set(gap), nexts.at[i].set(other)), sums
 
-    start = place, _sums(place, known), jnp.zeros((), jnp.int32)
-    place, _, moves = jax.lax.fori_loop(0, count, body, start)
-    sums = _sums(place, known)
-    loss = _expected(
-        sums.of_clusters, sums.of_draws, sums.of_cells[:, None], sums.n, known, combine
-    )
-    return place, loss[0], moves
+    gaps = jnp.full(place.labels.shape, jnp.inf)
+    start = Visited(place, jnp.zeros(()), jnp.int32(0), gaps, jnp.zeros_like(place.labels))
+    found, _ = jax.lax.fori_loop(0, count, body, (start, _sums(place, known)))
+    sums = _sums(found.place, known)
+    of_cells = sums.of_cells[:, None]
+    loss = _expected(sums.of_clusters, sums.of_draws, of_cells, sums.n, known, combine)
+    return found._replace(loss=loss[0])
 
 
-@partial(jax.jit, static_argnames=("combine",))
-def best_neighbour(
-    place: Place, count: Array, known: Problem, combine: Any
-) -> tuple[Array, Array, Array]:
-    """The other partition of least loss that one move leads to: its loss, the point and its place.
-
-    Parameters
-    ----------
-    place : Place
-        No point is out.
-    count : []
-        The number of points.
-    known : Problem
-    combine : callable
-    """
-    sums = _sums(place, known)
-    slots = jnp.arange(len(sums.sizes))
-
-    def body(i: Array, best: tuple) -> tuple:
-        choice = _weigh(i, place, sums, known, combine)
-        alone = choice.sizes[choice.own] == 0  # any empty place is its own
-        same = (slots == choice.own) | (alone & (choice.sizes == 0))
-        losses = jnp.where(same, jnp.inf, choice.losses)
-        j = jnp.argmin(losses)
-        found = losses[j], i, j.astype(place.labels.dtype)
-        return jax.tree.map(lambda a, b: jnp.where(found[0] < best[0], a, b), found, best)
-
-    nothing = jnp.inf, jnp.zeros((), jnp.int32), jnp.zeros((), place.labels.dtype)
-    count = jnp.asarray(count, jnp.int32)
-    return jax.lax.fori_loop(jnp.int32(0), count, body, nothing)
+def _next_best(best: Array, choice: Choice) -> tuple[Array, Array]:
+    """How much more the point would cost elsewhere, and where."""
+    slots = jnp.arange(len(choice.losses), dtype=best.dtype)
+    free = choice.sizes == 0  # any of these is the same
+    same = (slots == best) | (free[best] & free)
+    losses = jnp.where(same, jnp.inf, choice.losses)
+    other = jnp.argmin(losses).astype(best.dtype)
+    return losses[other] - choice.losses[best], other

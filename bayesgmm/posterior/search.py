@@ -9,28 +9,16 @@ Medvedovic and Sivaganesan (2002), *Bioinformatics* 18, 1194-1206: cuts of the t
 similarity matrix.
 """
 
-import warnings
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from bayesgmm.core.arrays import float_scope
 from bayesgmm.inference.devices import each, n_cores
+from bayesgmm.posterior.climb import Climber, End
 from bayesgmm.posterior.draws import LabelDraws, distinct, entered, in_order, mean_and_mcse
 from bayesgmm.posterior.partitions import Loss, PartitionLoss, losses, partition_loss
-from bayesgmm.posterior.reallocate import (
-    CLOSE,
-    Place,
-    Problem,
-    best_neighbour,
-    most_places,
-    placed,
-    problem,
-    room,
-    visit,
-)
-from bayesgmm.posterior.similarity import similarity
+from bayesgmm.posterior.similarity import similarity_matrix
 
 Array = np.ndarray
 
@@ -40,8 +28,8 @@ SCREEN, KEPT = 32, 16
 LINKED = 2000
 """Points of which a tree is made; more are put into a cut of some, one after the other."""
 
-PASSES, ZEAL = 20, 50
-"""Times that all points are visited from a start, or a cluster is destroyed, at most."""
+ROUGH, FINALISTS = 256, 4
+"""Of more than twice as many draws the starts see so many; the best ends go on with all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,13 +189,6 @@ class _Found(NamedTuple):
     hits: int
 
 
-class _End(NamedTuple):
-    """Where a climb has come to."""
-
-    place: Place
-    loss: float
-
-
 class _Search:
     """One search: distinct draws [S, N] with weights [S], a loss, and what has been met so far."""
 
@@ -222,208 +203,133 @@ class _Search:
     ):
         self.labels, self.weights, self.row, self.cost = labels, weights, row, cost
         self.limit, self.rng, self.N = limit, rng, labels.shape[1]
-        self.known: Problem = problem(labels, weights, row, cost, limit)
         self.met: dict[bytes, float] = {}
 
     def run(self, n_starts: int) -> _Found:
         starts = self._given(n_starts)
-        nothing = np.full(self.N, -1, np.int32)
-        starts += [nothing] * (n_starts - len(starts))
-        ends = self._climb(starts, self._settle)
-        again = sorted(set(ends), key=lambda labels: self.met[labels])
-        better = self._climb([_labels(own) for own in again[: _half(len(again))]], self._zeal)
-        met = sorted(self.met, key=lambda labels: self.met[labels])
-        best = met[0]
-        hits = sum(own == best for own in ends) or sum(own == best for own in better)
-        other = self._other(best)
-        both = [best] if other is None else [best, other]
-        return _Found(np.stack([_labels(own) for own in both]), max(hits, 1))
+        starts += [np.full(self.N, -1, np.int32)] * (n_starts - len(starts))
+        everything = self._climber(self.labels, self.weights)
+        some = self._thinned()
+        ends = self._climb(starts, everything if some is None else self._climber(*some))
+        self._compare(np.unique(ends, axis=0))
+        if some is not None:
+            ends = self._climb(self._best(ends, FINALISTS), everything)
+            self._compare(np.unique(ends, axis=0))
+        best = _labels(self._ranked()[0])
+        end = everything.sweeten(best, self.rng)  # a pass in which nothing moves
+        return self._with_other(end, ends)
 
-    def _meet(self, labels: Array, loss: float) -> bytes:
-        """Remember a partition and its loss."""
-        own = in_order(labels[None])[0].tobytes()
-        self.met[own] = min(loss, self.met.get(own, np.inf))
-        return own
+    def _climber(self, labels: Array, weights: Array) -> Climber:
+        return Climber(labels, weights, self.row, self.cost, self.limit)
+
+    def _thinned(self) -> tuple[Array, Array] | None:
+        """A few of the draws, taken by their weights at even distances; None if all are few."""
+        if len(self.labels) <= 2 * ROUGH:
+            return None
+        at = (np.arange(ROUGH) + self.rng.uniform()) / ROUGH
+        chosen = np.searchsorted(np.cumsum(self.weights), at).clip(max=len(self.weights) - 1)
+        rows, counts = np.unique(chosen, return_counts=True)
+        return self.labels[rows], counts / ROUGH
+
+    def _unequal(self) -> Array | None:
+        return None if np.ptp(self.weights) < 1e-12 else self.weights
+
+    # What has been met.
+
+    def _meet(self, own: Array, loss: float) -> None:
+        self.met.setdefault(in_order(own[None])[0].tobytes(), float(loss))
+
+    def _compare(self, some: Array) -> list[tuple[float, Array]]:
+        """Partitions [M, N] with their expected losses over all draws, remembered, best first."""
+        values = losses(some, self.labels, self.row, self.cost) @ self.weights
+        for own, value in zip(some, values, strict=True):
+            self._meet(own, value)
+        return [(values[i], some[i]) for i in np.argsort(values, kind="stable")]
+
+    def _ranked(self) -> list[bytes]:
+        return sorted(self.met, key=lambda own: self.met[own])
+
+    def _best(self, some: list[Array], n: int) -> list[Array]:
+        distinct = {own.tobytes() for own in some}
+        return [_labels(own) for own in sorted(distinct, key=lambda own: self.met[own])[:n]]
+
+    def _with_other(self, end: End, ends: list[Array]) -> _Found:
+        """Where the search has ended, and the next best that has been met or is a move away."""
+        self._meet(end.labels, end.loss)
+        if np.isfinite(end.gap):
+            self._meet(end.other, end.loss + end.gap)
+        best = end.labels.tobytes()
+        others = [own for own in self._ranked() if own != best][:1]
+        hits = sum(own.tobytes() == best for own in ends)
+        return _Found(np.stack([_labels(own) for own in [best, *others]]), max(hits, 1))
+
+    # Climbs.
+
+    def _climb(self, starts: list[Array], climber: Climber) -> list[Array]:
+        """Where the climbs from these starts end, with a thread for each core."""
+        jobs = list(enumerate(zip(starts, self.rng.spawn(len(starts)), strict=True)))
+        shards = [shard for c in range(n_cores()) if (shard := jobs[c :: n_cores()])]
+        ends: dict[int, Array] = {}
+
+        def work(shard: list) -> tuple:
+            for i, (start, rng) in shard:
+                ends[i] = climber.climb(start, rng).labels
+            return ()
+
+        each(work, shards, np.float64)
+        return [ends[i] for i in range(len(starts))]
 
     # Starts.
 
     def _given(self, n_starts: int) -> list[Array]:
-        """The best cut of each tree and the best draws, best first."""
-        most = max(1, min(4, n_starts // 2))
-        kinds = [*self._cuts(), self._best_draws()]
-        heads = [(value, own) for kind in kinds for value, own in kind[:1]]
-        tails = [(value, own) for kind in kinds for value, own in kind[1:2]]
-        order = sorted(heads, key=lambda pair: pair[0]) + sorted(tails, key=lambda pair: pair[0])
-        unique = {own.tobytes(): own for _, own in order}
-        return list(unique.values())[:most]
+        """The best cut of each tree and the best draws, best first; -1 for points left out."""
+        kinds = [*self._cuts(), self._draws()]
+        heads, seconds = (
+            sorted((pair for kind in kinds for pair in kind[i : i + 1]), key=lambda pair: pair[0])
+            for i in (0, 1)
+        )
+        unique = {own.tobytes(): own for _, own in heads + seconds}
+        return list(unique.values())[: max(1, min(4, n_starts // 2))]
 
-    def _best_draws(self) -> list[tuple[float, Array]]:
+    def _draws(self) -> list[tuple[float, Array]]:
         able = self.labels[self.labels.max(1) < self.limit]
         if len(able) > KEPT:
-            some = self.rng.choice(
-                len(self.labels), SCREEN, p=self.weights
-            )  # the same for all of them
+            some = self.rng.choice(len(self.labels), SCREEN, p=self.weights)
             rough = losses(able, self.labels[some], self.row, self.cost).mean(1)
             able = able[np.argsort(rough, kind="stable")[:KEPT]]
-        return self._valued(able)
-
-    def _valued(self, some: Array) -> list[tuple[float, Array]]:
-        values = losses(some, self.labels, self.row, self.cost) @ self.weights
-        for own, value in zip(some, values, strict=True):
-            self._meet(own, value)
-        return [(values[i], some[i]) for i in np.argsort(values, kind="stable")[:2]]
+        return self._compare(able)
 
     def _cuts(self) -> list[list[tuple[float, Array]]]:
-        """Of each tree the best cuts, as labels [N] that are -1 for points left out."""
-        from scipy.cluster.hierarchy import fcluster, linkage
-        from scipy.spatial.distance import squareform
-
+        """The cuts of each tree, best first."""
         n = min(self.N, LINKED)
         if n < 2:
             return []
         some = np.sort(self.rng.choice(self.N, n, replace=False))
-        parts = self.labels[:, some]
-        repeated = parts[self.rng.choice(len(parts), 1000, p=self.weights)]
-        far = 1 - (self._exact_similarity(parts) if len(parts) <= 1000 else similarity(repeated))
-        np.fill_diagonal(far, 0)
-        far = squareform(np.maximum(far, 0), checks=False)
-        ks = range(1, min(n, self.limit, 2 * int(self.labels.max()) + 6) + 1)
+        few = self.labels[:, some]
+        most = min(n, self.limit, 2 * int(self.labels.max()) + 6)
         found = []
-        for method in ("average", "complete"):
-            tree = linkage(far, method)
-            cuts = np.unique([fcluster(tree, k, "maxclust") for k in ks], axis=0)
-            cuts = in_order(cuts)
-            values = losses(cuts, parts, self.row, self.cost) @ self.weights
-            order = np.argsort(values, kind="stable")[:2]
-            whole = np.full((len(order), self.N), -1, np.int32)
-            whole[:, some] = cuts[order]
+        for cuts in _cuts_of_trees(similarity_matrix(few, self._unequal()), most):
+            whole = np.full((len(cuts), self.N), -1, np.int32)
+            whole[:, some] = cuts
             if n == self.N:
-                for own, value in zip(cuts, values, strict=True):
-                    self._meet(own, value)
-            found.append(list(zip(values[order], whole, strict=True)))
+                found.append(self._compare(whole))
+                continue
+            values = losses(cuts, few, self.row, self.cost) @ self.weights
+            found.append([(values[i], whole[i]) for i in np.argsort(values, kind="stable")])
         return found
 
-    def _exact_similarity(self, parts: Array) -> Array:
-        from bayesgmm.posterior.similarity import similarity_matrix
 
-        return similarity_matrix(parts, self.weights)
+def _cuts_of_trees(similarity: Array, most: int) -> list[Array]:
+    """Cuts into 1, ..., `most` clusters of the average and the complete linkage tree, [M, N]."""
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import squareform
 
-    # Climbs.
-
-    def _climb(self, starts: list[Array], kind: Any) -> list[bytes]:
-        """Where a kind of climb from each start ends, with all cores; all ends are remembered."""
-        seeds = self.rng.spawn(len(starts))
-        jobs = list(enumerate(zip(starts, seeds, strict=True)))
-        shards = [shard for c in range(n_cores()) if (shard := jobs[c :: n_cores()])]
-        ends: dict[int, _End] = {}
-
-        def work(shard: list) -> tuple:
-            for i, (start, rng) in shard:
-                ends[i] = kind(start, rng)
-            return ()
-
-        each(work, shards, np.float64)
-        return [self._meet(np.asarray(ends[i].place.labels)[: self.N], ends[i].loss) for i in ends]
-
-    def _settle(self, start: Array, rng: np.random.Generator) -> _End:
-        """Points that are out are allocated, then all moved for as long as that lowers the loss."""
-        return self._sweeten(self._enter(start), rng)
-
-    def _sweeten(self, place: Place, rng: np.random.Generator) -> _End:
-        for _ in range(PASSES):
-            place, loss, moves = self._visit(place, _order(place, self.N, rng))
-            place = self._widened(place)
-            if not moves:
-                break
-        return _End(place, loss)
-
-    def _zeal(self, start: Array, rng: np.random.Generator) -> _End:
-        """From where a climb has ended: clusters dissolved, their points allocated anew."""
-        end = self._sweeten(self._enter(start), rng)
-        left = ZEAL
-        while left > 0:
-            before = end.loss
-            for k in rng.permutation(_occupied(end.place)):
-                end = self._dissolved(end, int(k), rng)
-                left -= 1
-            if end.loss >= before - CLOSE:
-                break
-        return end
-
-    def _dissolved(self, end: _End, k: int, rng: np.random.Generator) -> _End:
-        points = np.flatnonzero(np.asarray(end.place.labels) == k)
-        order = np.concatenate([rng.permutation(points), rng.permutation(points)])
-        place, loss, _ = self._visit(end.place, order, k)
-        return self._sweeten(place, rng) if loss < end.loss - CLOSE else end
-
-    def _visit(self, place: Place, order: Array, destroyed: int = -1) -> tuple[Place, float, int]:
-        padded = np.zeros(2 * len(self.known.rows), np.int32)
-        padded[: len(order)] = order
-        place, loss, moves = visit(
-            place,
-            np.int32(destroyed),
-            padded,
-            np.int32(len(order)),
-            self.known,
-            combine=self.row.combine,
-        )
-        return place, float(loss), int(moves)
-
-    def _enter(self, labels: Array) -> Place:
-        usual = int(np.average(self.labels.max(1) + 1, weights=self.weights).round())
-        K = max(usual, int(labels.max()) + 1) + 1
-        return placed(labels, self.known, min(room(K), most_places(self.known)))
-
-    def _widened(self, place: Place) -> Place:
-        """The same with more columns, if none of them is free for one cluster more."""
-        R, K = place.cells.shape
-        if len(_occupied(place)) < K or self.limit <= K:
-            return place
-        more = min(room(K + 1), most_places(self.known)) - K
-        if more <= 0:
-            warnings.warn(
-                f"The search was held to {K} clusters, the most whose tables fit in memory with "
-                "draws of so many. Give fewer draws, or max_clusters to say that it is enough.",
-                UserWarning,
-                stacklevel=2,
-            )
-            return place
-        cells = np.asarray(place.cells)
-        return Place(place.labels, np.pad(cells, ((0, 0), (0, more))))
-
-    # The runner-up.
-
-    def _other(self, best: bytes) -> bytes | None:
-        """The next best partition that has been met, or is a move away."""
-        if self.N == 1:
-            return None
-        with float_scope("float64"):
-            place = self._enter(_labels(best))
-            loss, i, j = best_neighbour(
-                place, np.int32(self.N), self.known, combine=self.row.combine
-            )
-        if np.isfinite(loss):
-            moved = _labels(best).copy()
-            moved[int(i)] = int(j)
-            self._meet(moved, float(loss))
-        others = [own for own in self.met if own != best]
-        return min(others, key=lambda own: self.met[own], default=None)
+    distance = np.maximum(1 - similarity, 0)
+    np.fill_diagonal(distance, 0)
+    trees = [linkage(squareform(distance, checks=False), name) for name in ("average", "complete")]
+    cuts = [[fcluster(tree, k, "maxclust") for k in range(1, most + 1)] for tree in trees]
+    return [in_order(np.unique(own, axis=0)) for own in cuts]
 
 
 def _labels(own: bytes) -> Array:
     return np.frombuffer(own, np.int32)
-
-
-def _half(n: int) -> int:
-    return (n + 1) // 2
-
-
-def _occupied(place: Place) -> Array:
-    labels = np.asarray(place.labels)
-    return np.unique(labels[labels >= 0])
-
-
-def _order(place: Place, N: int, rng: np.random.Generator) -> Array:
-    """Points that are out, in a random order, then all of them in another."""
-    out = np.flatnonzero(np.asarray(place.labels)[:N] < 0)
-    return np.concatenate([rng.permutation(out), rng.permutation(N)])
