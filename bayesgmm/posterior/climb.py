@@ -34,6 +34,10 @@ UNDECIDED = (64, 8)
 """Points that are visited between the visits of all: so many, or one of so many if that is more."""
 
 
+PAIRED = 256
+"""Points of which, at most, two clusters at a time are dissolved, too."""
+
+
 class End(NamedTuple):
     """Where a climb has ended.
 
@@ -99,22 +103,28 @@ class Climber:
         return found
 
     def _zeal(self, found: Visited, rng: np.random.Generator) -> Visited:
-        """Each cluster dissolved once and its points allocated anew, where that lowers the loss."""
+        """Clusters dissolved and their points allocated anew, where that lowers the loss.
+
+        Each cluster once, and of few points as many pairs of clusters.
+        """
         start = float(found.loss)
-        for k in rng.permutation(_occupied(found.place)):
-            points = np.flatnonzero(np.asarray(found.place.labels) == k)
+        clusters = rng.permutation(_occupied(found.place))
+        able = self.N <= PAIRED and len(clusters) > 2
+        pairs = [rng.choice(clusters, 2, replace=False) for _ in clusters if able]
+        for some in [*clusters[:, None], *pairs]:
+            points = np.flatnonzero(np.isin(np.asarray(found.place.labels), some))
             order = np.append(rng.permutation(points), rng.permutation(points))
-            trial = self._visit(found.place, order, k)
+            trial = self._visit(found.place, order, some)
             if trial.loss < found.loss - CLOSE:
                 found = trial
         return self._sweeten(found.place, rng) if found.loss < start else found
 
-    def _visit(self, place: Place, order: Array, destroyed: int = -1) -> Visited:
+    def _visit(self, place: Place, order: Array, dissolved: Any = ()) -> Visited:
         padded = np.zeros(2 * len(self.known.rows), np.int32)
         padded[: len(order)] = order
-        count, destroyed = np.int32(len(order)), np.int32(destroyed)
-        found = visit(place, destroyed, padded, count, self.known, combine=self.combine)
-        return self._widened(found)
+        gone = np.isin(np.arange(place.cells.shape[1]), dissolved)
+        count = np.int32(len(order))
+        return self._widened(visit(place, gone, padded, count, self.known, combine=self.combine))
 
     def _enter(self, labels: Array) -> Place:
         most = most_places(self.known)
@@ -124,7 +134,7 @@ class Climber:
                 f"A partition of {taken} clusters has no room in memory beside draws of so many "
                 "clusters. Give fewer draws, or max_clusters."
             )
-        return placed(labels, self.known, min(room(max(taken, self.usual) + 1), most))
+        return placed(labels, self.known, min(room(max(taken, self.usual) + 1, 8), most))
 
     def _widened(self, found: Visited) -> Visited:
         """The same with more columns, if none of them is free for one cluster more."""
@@ -132,7 +142,7 @@ class Climber:
         taken = len(_occupied(found.place))
         if taken < K or self.limit <= K:
             return found
-        more = min(room(K + 1), most_places(self.known)) - K
+        more = min(room(K + 1, 8), most_places(self.known)) - K
         if more <= 0:
             warnings.warn(
                 f"The search was held to {K} clusters, the most whose tables fit in memory beside "

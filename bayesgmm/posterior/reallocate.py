@@ -108,7 +108,7 @@ class Choice(NamedTuple):
 # --- sizes ----------------------------------------------------------------------------------------
 
 
-def room(n: int, least: int = 8) -> int:
+def room(n: int, least: int = 64) -> int:
     """The next size that programs come in: powers of two, and those halfway between."""
     power = max(least, 1 << max(n - 1, 0).bit_length())
     return power * 3 // 4 if n <= power * 3 // 4 and power > least else power
@@ -241,8 +241,8 @@ def visit(
     Parameters
     ----------
     place : Place
-    destroyed : []
-        A cluster whose points are taken out beforehand; -1 for none.
+    destroyed : [K] of bool
+        Clusters whose points are taken out beforehand.
     order : [M] of int
     count : []
         How many of the order count.
@@ -250,11 +250,8 @@ def visit(
     combine : callable
         Of the `PartitionLoss`.
     """
-    slots = jnp.arange(place.cells.shape[1])
-    place = Place(
-        jnp.where((place.labels == destroyed) & (destroyed >= 0), -1, place.labels),
-        jnp.where(slots == destroyed, 0, place.cells),
-    )
+    out = (place.labels >= 0) & destroyed[place.labels]
+    place = Place(jnp.where(out, -1, place.labels), jnp.where(destroyed, 0, place.cells))
 
     def body(t: Array, carry: tuple) -> tuple:
         (place, loss, moves, gaps, nexts), sums = carry

@@ -65,6 +65,7 @@ class PointPartition:
     n_starts: int = 0
 
     def __repr__(self) -> str:
+        """What was found, in a few lines."""
         sizes = np.sort(np.bincount(self.labels))[::-1]
         shown = ", ".join(map(str, sizes[:8])) + (", ..." if len(sizes) > 8 else "")
         unit = partition_loss(self.loss)[0].unit
