@@ -22,6 +22,7 @@ import numpy as np
 from scipy.special import xlogy
 
 from bayesgmm.posterior.draws import distinct, entered, label_rows, mean_and_mcse
+from bayesgmm.posterior.similarity import similarity  # noqa: F401
 
 Array = np.ndarray
 Loss = str | tuple[str, float]

@@ -126,7 +126,7 @@ def problem(
     rows = np.zeros((room(N), some), np.int32)
     rows[:N, :S] = labels.T
     rows += first[:-1].astype(np.int32)
-    owner = np.full(room(int(first[-1])), some, np.int32)  # rows of no draw are left out
+    owner = np.full(room(int(first[-1]), 1024), some, np.int32)  # rows of no draw are left out
     owner[: first[-1]] = np.repeat(np.arange(some), clusters)
     n = np.arange(room(N + 2), dtype=np.float64)
     tally = row.phi.of(n)
