@@ -314,7 +314,7 @@ def test_how_it_looks():
     shown = repr(point_partition(noisy(50, 20, 2, 0.1, seed=10), random_state=0))
     assert shown.startswith("PointPartition of 20 points: clusters of ")
     assert "bits (Monte Carlo error" in shown and "runner-up: " in shown
-    assert "found from" in shown and "of 16 starts" in shown
+    assert "found by" in shown and "of 16 climbs" in shown
     exact = point_partition([[0, 0], [0, 1]], "nid", weights=[0.4, 0.6])
     assert "Monte Carlo" not in repr(exact)
 
