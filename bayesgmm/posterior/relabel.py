@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import chdtri
 
 from bayesgmm.posterior import alike, variables
 from bayesgmm.posterior.alike import BLOCK, Kept
@@ -24,8 +25,9 @@ __all__ = ["matched", "pivot", "relabel"]
 MOST = 20_000_000
 """Probabilities of single draws that are kept; of more, their mean."""
 
-APART = 1.05
-"""R-hat above which the clusters of the chains are not the same."""
+APART, CHANCE = 1.05, 0.001
+"""R-hat above which the clusters of the chains are not the same, unless as many independent draws
+came above it with more than this probability."""
 
 ORDER = "from the largest mean weight down"
 
@@ -106,8 +108,8 @@ def relabel(
     Warns
     -----
     UserWarning
-        If R-hat of the weights or means of the clusters is above 1.05 by this and every other
-        method that is possible, or if a chain is left out.
+        If R-hat of the weights or means of the clusters is above 1.05 (or what short chains have by
+        chance): what the other methods make of it, and what to do. If a chain is left out.
 
     References
     ----------
@@ -226,12 +228,14 @@ def _matched(kept: Kept, points: np.ndarray | None, method: str) -> _Matching:
     """Orders by this method; where it fails the others are tried, and it is said."""
     draws = _draws(kept, points)
     order, r_hat = _ordered(kept, draws, method)
-    if r_hat > APART:
+    C, K, D = len(kept.chains), *kept.means.shape[1:]
+    limit = largest_by_chance(C, len(order) // C, K * (1 + D))
+    if r_hat > limit:
         given = {None: True, "points": points is not None}
         given["probabilities"] = draws.probabilities is not None
         possible = [name for name, row in METHODS.items() if given[row.needs] and name != method]
         tried = {name: _ordered(kept, draws, name)[1] for name in possible}
-        _warn(kept, method, r_hat, tried)
+        _warn(kept, method, r_hat, tried, limit)
     if len(kept.left_out):
         _warn_left_out(kept)
     return _Matching(method, order, r_hat, draws.probabilities)
@@ -286,7 +290,18 @@ def largest_r_hat(values: np.ndarray) -> float:
     return max(found, default=np.nan)
 
 
-def _warn(kept: Kept, method: str, r_hat: float, tried: dict[str, float]) -> None:
+def largest_by_chance(C: int, n: int, M: int) -> float:
+    """R-hat that M quantities of C chains of n independent draws seldom exceed; at least 1.05.
+
+    With m = 2 C half chains of n / 2 draws, (m - 1) (1 + n / 2 (R-hat^2 - 1)) is about chi-squared
+    with m - 1 degrees of freedom; twice, as ranks are taken of values and of their distances.
+    """
+    df = 2 * C - 1
+    ratio = chdtri(df, CHANCE / (2 * M)) / df
+    return max(APART, float(np.sqrt(1 + (ratio - 1) / max(n / 2, 1))))
+
+
+def _warn(kept: Kept, method: str, r_hat: float, tried: dict[str, float], limit: float) -> None:
     """That clusters are not the same in all chains, and what to do."""
     free = np.concatenate(
         [
@@ -298,10 +313,10 @@ def _warn(kept: Kept, method: str, r_hat: float, tried: dict[str, float]) -> Non
     of_free = largest_r_hat(free.reshape(len(kept.chains), -1, free.shape[1]))
     better = min(tried, key=tried.get, default=None)
     K = kept.own.shape[1]
-    said = f"relabelled by {method!r}, the {K} clusters have R-hat {r_hat:.2f}, above {APART}"
-    if better is not None and tried[better] <= APART:
+    said = f"relabelled by {method!r}, the {K} clusters have R-hat {r_hat:.2f}, above {limit:.2f}"
+    if better is not None and tried[better] <= limit:
         text = f"{said}; by method={better!r} {tried[better]:.2f}: use that."
-    elif not of_free <= APART:
+    elif not of_free <= limit:
         text = (
             f"{said}, and what does not depend on labels (mean of the mixture, sum of squared "
             f"weights) {of_free:.2f}: the chains have not come to the same posterior. Run them "
