@@ -5,7 +5,6 @@ References
 Stephens (2000), *Journal of the Royal Statistical Society B* 62, 795-809: label switching, and why
 summaries of components need it undone.
 Papastamoulis (2016), *Journal of Statistical Software* 69, code snippet 1: the methods compared.
-Vehtari, Gelman, Simpson, Carpenter and Burkner (2021), *Bayesian Analysis* 16, 667-718: R-hat.
 """
 
 import warnings
@@ -13,21 +12,17 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import chdtri
 
 from bayesgmm.posterior import alike, variables
 from bayesgmm.posterior.alike import BLOCK, Kept
 from bayesgmm.posterior.matching import METHODS, Alike, matched, pivot, renamed
+from bayesgmm.posterior.modes import largest_by_chance, largest_r_hat, what_is_wrong
 from bayesgmm.posterior.variables import Names, Variables
 
 __all__ = ["matched", "pivot", "relabel"]
 
 MOST = 20_000_000
 """Probabilities of single draws that are kept; of more, their mean."""
-
-APART, CHANCE = 1.05, 0.001
-"""R-hat above which the clusters of the chains are not the same, unless as many independent draws
-came above it with more than this probability."""
 
 ORDER = "from the largest mean weight down"
 
@@ -235,9 +230,16 @@ def _matched(kept: Kept, points: np.ndarray | None, method: str) -> _Matching:
         given["probabilities"] = draws.probabilities is not None
         possible = [name for name, row in METHODS.items() if given[row.needs] and name != method]
         tried = {name: _ordered(kept, draws, name)[1] for name in possible}
-        _warn(kept, method, r_hat, tried, limit)
+        text = what_is_wrong(kept, method, r_hat, tried, limit)
+        warnings.warn(text, UserWarning, stacklevel=3)
     if len(kept.left_out):
-        _warn_left_out(kept)
+        warnings.warn(
+            f"chains {', '.join(map(str, kept.left_out))} are left out: they have too few draws "
+            f"with {K} clusters. The chains have not come to the same number of clusters; run them "
+            "longer.",
+            UserWarning,
+            stacklevel=3,
+        )
     return _Matching(method, order, r_hat, draws.probabilities)
 
 
@@ -276,72 +278,6 @@ def _ordered(kept: Kept, draws: Alike, method: str) -> tuple[np.ndarray, float]:
     return order[:, places], largest_r_hat(values.reshape(len(kept.chains), -1, values[0].size))
 
 
-def largest_r_hat(values: np.ndarray) -> float:
-    """Of quantities [C, S, M]; NaN where there are too few draws or none varies."""
-    from arviz_stats.base import array_stats
-
-    if values.shape[1] < 4:
-        return np.nan
-    found = []
-    for column in np.moveaxis(values, 2, 0):
-        if np.ptp(column) > 0:
-            stuck = (np.ptp(column, axis=1) == 0).all()
-            found.append(np.inf if stuck else float(array_stats.rhat(column, method="rank")))
-    return max(found, default=np.nan)
-
-
-def largest_by_chance(C: int, n: int, M: int) -> float:
-    """R-hat that M quantities of C chains of n independent draws seldom exceed; at least 1.05.
-
-    With m = 2 C half chains of n / 2 draws, (m - 1) (1 + n / 2 (R-hat^2 - 1)) is about chi-squared
-    with m - 1 degrees of freedom; twice, as ranks are taken of values and of their distances.
-    """
-    df = 2 * C - 1
-    ratio = chdtri(df, CHANCE / (2 * M)) / df
-    return max(APART, float(np.sqrt(1 + (ratio - 1) / max(n / 2, 1))))
-
-
-def _warn(kept: Kept, method: str, r_hat: float, tried: dict[str, float], limit: float) -> None:
-    """That clusters are not the same in all chains, and what to do."""
-    free = np.concatenate(
-        [
-            (kept.weights[..., None] * kept.means).sum(1),
-            np.square(kept.weights).sum(1, keepdims=True),
-        ],
-        axis=1,
-    )
-    of_free = largest_r_hat(free.reshape(len(kept.chains), -1, free.shape[1]))
-    better = min(tried, key=tried.get, default=None)
-    K = kept.own.shape[1]
-    said = f"relabelled by {method!r}, the {K} clusters have R-hat {r_hat:.2f}, above {limit:.2f}"
-    if better is not None and tried[better] <= limit:
-        text = f"{said}; by method={better!r} {tried[better]:.2f}: use that."
-    elif not of_free <= limit:
-        text = (
-            f"{said}, and what does not depend on labels (mean of the mixture, sum of squared "
-            f"weights) {of_free:.2f}: the chains have not come to the same posterior. Run them "
-            "longer, or more of them; no relabelling helps."
-        )
-    else:
-        text = (
-            f"{said}, and no method makes it small, though what does not depend on labels agrees "
-            f"({of_free:.2f}): there is more than one set of {K} clusters, and means over draws "
-            "are of none of them. Report what needs no labels (the point partition, similarity, "
-            "densities), or relabel with another n_clusters."
-        )
-    warnings.warn(text, UserWarning, stacklevel=4)
-
-
-def _warn_left_out(kept: Kept) -> None:
-    warnings.warn(
-        f"chains {', '.join(map(str, kept.left_out))} are left out: they have too few draws with "
-        f"{kept.own.shape[1]} clusters. The chains have not come to the same number of clusters; "
-        "run them longer.",
-        UserWarning,
-        stacklevel=4,
-    )
-
-
 # --- the group ------------------------------------------------------------------------------------
 
 
@@ -359,6 +295,11 @@ def _group(dataset: Any, found: Variables, kept: Kept, matching: _Matching) -> A
         if name == names.weights:
             values = values / values.sum(1, keepdims=True)
         made[name] = (*variables.SAMPLE, "cluster", *variable.dims[3:]), chains(values)
+    for name in names:
+        if name is not None and name != names.labels and name not in made:  # all clusters share it
+            variable = dataset[name].transpose(*variables.SAMPLE, ...)
+            values = np.asarray(variable.values).reshape(-1, *variable.shape[2:])
+            made[name] = variable.dims, chains(values[kept.rows])
     point = "obs_id"
     if names.labels is not None:
         (point,) = set(dataset[names.labels].dims) - set(variables.SAMPLE)
