@@ -51,7 +51,7 @@ def drawn_labels(found: Variables, points: np.ndarray, rng: np.random.Generator)
         np.take_along_axis(leaf, order.reshape(S, M, *[1] * (leaf.ndim - 2)), 1)
         for leaf in (found.weights, found.means, found.covariances)
     )
-    labels = np.empty((S, len(points)), np.int64)
+    labels = np.empty((S, len(points)), np.int32)
     step = max(1, BLOCK // (M * len(points)))
     for start in range(0, S, step):
         rows = slice(start, start + step)

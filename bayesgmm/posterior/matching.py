@@ -224,7 +224,7 @@ METHODS = {
 
 def renamed(labels: np.ndarray, order: np.ndarray) -> np.ndarray:
     """Labels [S, N] of clusters that are put in this order [S, K]."""
-    return np.take_along_axis(np.argsort(order, axis=1), labels, 1)
+    return np.take_along_axis(np.argsort(order, axis=1).astype(labels.dtype), labels, 1)
 
 
 def assigned(costs: np.ndarray) -> tuple[np.ndarray, float]:

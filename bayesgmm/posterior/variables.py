@@ -252,7 +252,7 @@ def _labels(dataset: Any, name: str, M: int) -> np.ndarray:
             f"{name} must be components 0, ..., {M - 1}, the places of the weights; got {low} to "
             f"{high}.{out}"
         )
-    return found.astype(np.int64)
+    return found.astype(np.int32)
 
 
 def _from_covariances(values: np.ndarray, D: int) -> np.ndarray:
