@@ -77,7 +77,7 @@ def what_is_wrong(
         )
     return (
         f"{said}, and no method makes it small, though what does not depend on labels agrees "
-        f"({of_free:.2f}): there is more than one set of {K} clusters, and the chains seldom change "
+        f"({of_free:.2f}): there is more than one set of {K} clusters, and chains seldom change "
         "from one to another. Run them longer; report what needs no labels (the point partition, "
         "similarity, densities); or relabel with another n_clusters."
     )

@@ -8,7 +8,7 @@ Papastamoulis (2016), *Journal of Statistical Software* 69, code snippet 1: the 
 """
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,8 +85,8 @@ def relabel(
         All that the posterior had, and the group `relabelled`: the weights (they sum to one over
         the clusters that hold points), means, covariances and others under their own names with
         the dimension `cluster`; the labels; and, where there are `X` and covariances,
-        `probabilities` [chain, draw, point, cluster], or where these were more than 2e7 numbers
-        their mean, the coordinate `mean_probabilities` [point, cluster].
+        `probabilities` [chain, draw, point, cluster], or where these would be more than 2e7
+        numbers their mean, the coordinate `mean_probabilities` [point, cluster].
         Each chain has as many draws, evenly taken from those that have K+ clusters: as many as
         keep most draws in all, and a chain with fewer is left out. The coordinate `source` [chain,
         draw] says which draws they were. Attributes: `method`, `n_clusters`, `share` (of all draws
@@ -263,7 +263,7 @@ def _draws(kept: Kept, points: np.ndarray | None) -> Alike:
             held.append(np.concatenate([compute(block) for block in draws.blocks()]))
         return held[0][rows]
 
-    draws = Alike(kept.labels, read, points, K)
+    draws = Alike(kept.labels, read, points, K)  # read by itself, once
     return draws
 
 
@@ -284,42 +284,27 @@ def _ordered(kept: Kept, draws: Alike, method: str) -> tuple[np.ndarray, float]:
 def _group(dataset: Any, found: Variables, kept: Kept, matching: _Matching) -> Any:
     import xarray
 
-    order, (S, K) = matching.order, kept.own.shape
-    C, names = len(kept.chains), found.names
-    take = np.take_along_axis(kept.own, order, 1)
-    chains = lambda values: values.reshape(C, S // C, *values.shape[1:])  # noqa: E731
-    made = {}
-    for name, variable in found.clustered.items():
-        values = np.asarray(variable.values)
-        values = values.reshape(-1, *values.shape[2:])[kept.rows[:, None], take]
-        if name == names.weights:
-            values = values / values.sum(1, keepdims=True)
-        made[name] = (*variables.SAMPLE, "cluster", *variable.dims[3:]), chains(values)
-    for name in names:
-        if name is not None and name != names.labels and name not in made:  # all clusters share it
-            variable = dataset[name].transpose(*variables.SAMPLE, ...)
-            values = np.asarray(variable.values).reshape(-1, *variable.shape[2:])
-            made[name] = variable.dims, chains(values[kept.rows])
-    point = "obs_id"
-    if names.labels is not None:
-        (point,) = set(dataset[names.labels].dims) - set(variables.SAMPLE)
-    made[names.labels or "labels"] = (
-        (*variables.SAMPLE, point),
-        chains(renamed(kept.labels, order)),
-    )
+    (S, K), names, sample = kept.own.shape, found.names, variables.SAMPLE
+    chains = lambda values: values.reshape(len(kept.chains), -1, *values.shape[1:])  # noqa: E731
+    point = _dim_of_points(dataset, names)
+    made = {
+        name: (dims, chains(values)) for name, dims, values in _cut(dataset, found, kept, matching)
+    }
+    labels = renamed(kept.labels, matching.order)
+    made[names.labels or "labels"] = (*sample, point), chains(labels)
     coords = {
         "chain": dataset["chain"].values[kept.chains],
-        "draw": np.arange(S // C),
+        "draw": np.arange(S // len(kept.chains)),
         "cluster": np.arange(K),
-        "source": (variables.SAMPLE, chains(kept.rows % found.shape[1])),
+        "source": (sample, chains(kept.rows % found.shape[1])),
     }
     used = {dim for dims, _ in made.values() for dim in dims} - set(coords)
     coords |= {dim: dataset[dim].values for dim in used if dim in dataset.coords}
     ordered = _ordered_probabilities(matching, kept)
-    if ordered is not None and ordered.ndim == 3:
-        made["probabilities"] = (*variables.SAMPLE, point, "cluster"), chains(ordered)
-    elif ordered is not None:
+    if ordered is not None and ordered.ndim == 2:
         coords["mean_probabilities"] = (point, "cluster"), ordered
+    elif ordered is not None:
+        made.setdefault("probabilities", ((*sample, point, "cluster"), chains(ordered)))
     attrs = {
         "method": matching.method,
         "n_clusters": K,
@@ -332,6 +317,28 @@ def _group(dataset: Any, found: Variables, kept: Kept, matching: _Matching) -> A
         "labels": names.labels or "labels",
     }
     return xarray.DataTree(xarray.Dataset(made, coords, attrs))
+
+
+def _dim_of_points(dataset: Any, names: Names) -> Any:
+    if names.labels is None:
+        return "obs_id"
+    return next(dim for dim in dataset[names.labels].dims if dim not in variables.SAMPLE)
+
+
+def _cut(
+    dataset: Any, found: Variables, kept: Kept, matching: _Matching
+) -> Iterator[tuple[str, tuple, np.ndarray]]:
+    """Name, dimensions and draws [S, ...] of what goes with clusters, or of a spread they share."""
+    take = np.take_along_axis(kept.own, matching.order, 1)
+    for name, variable in found.clustered.items():
+        values = variables.flat(variable)[kept.rows[:, None], take]
+        if name == found.names.weights:
+            values = values / values.sum(1, keepdims=True)
+        yield name, (*variables.SAMPLE, "cluster", *variable.dims[3:]), values
+    spread = found.names.spread
+    if spread is not None and spread not in found.clustered:
+        variable = dataset[spread].transpose(*variables.SAMPLE, ...)
+        yield spread, variable.dims, variables.flat(variable)[kept.rows]
 
 
 def _ordered_probabilities(matching: _Matching, kept: Kept) -> np.ndarray | None:

@@ -20,6 +20,11 @@ class Names(NamedTuple):
     scale_trils: str | None = None
     labels: str | None = None
 
+    @property
+    def spread(self) -> str | None:
+        """The variable that covariances are made of."""
+        return self.covariances or self.sds or self.scale_trils
+
 
 class Variables(NamedTuple):
     """Draws of a mixture, chains one after the other: S = C x draws, and M components.
@@ -92,8 +97,8 @@ def read(dataset: Any, names: Names, others: Iterable[str] | None) -> Variables:
             clustered[name] = dataset[name].transpose(*SAMPLE, own, ...)
     if names.means not in clustered:
         raise ValueError(_no_cluster(dataset[names.means], dim))
-    weights = _flat(clustered[names.weights])
-    means = _flat(clustered[names.means])
+    weights = flat(clustered[names.weights])
+    means = flat(clustered[names.means])
     if means.ndim > 3:
         raise ValueError(
             f"{names.means} must be means [chain, draw, cluster] or [chain, draw, cluster, "
@@ -229,7 +234,7 @@ def _no_cluster(variable: Any, dim: _Dim) -> str:
 # --- arrays ---------------------------------------------------------------------------------------
 
 
-def _flat(variable: Any) -> np.ndarray:
+def flat(variable: Any) -> np.ndarray:
     """Values [S, ...] of a variable with chain and draw in front."""
     values = np.asarray(variable.values)
     return values.reshape(-1, *values.shape[2:])
@@ -242,7 +247,7 @@ def _labels(dataset: Any, name: str, M: int) -> np.ndarray:
             f"{name} must be labels [chain, draw, point]; its dimensions are "
             f"{listed(variable.dims)}."
         )
-    found = _flat(variable.transpose(*SAMPLE, ...))
+    found = flat(variable.transpose(*SAMPLE, ...))
     if found.dtype.kind not in "iu" and not np.array_equal(found, np.round(found)):
         raise ValueError(f"{name} must be labels, whole numbers; got an array of {found.dtype}.")
     low, high = int(found.min()), int(found.max())
@@ -283,7 +288,7 @@ def _covariances(
     role = next((role for role in SPREADS if getattr(names, role) is not None), None)
     if role is None:
         return None
-    name, D = getattr(names, role), means.shape[2]
+    name, D = names.spread, means.shape[2]
     make, shapes = SPREADS[role]
     shared = name not in clustered
     own = _own(dataset[name])
@@ -293,7 +298,7 @@ def _covariances(
             f"others cannot be seen. Rename its dimension {str(own[0])!r}: to that of "
             f"{names.weights}, or to 'feature'."
         )
-    values = _flat(dataset[name].transpose(*SAMPLE, ...) if shared else clustered[name])
+    values = flat(dataset[name].transpose(*SAMPLE, ...) if shared else clustered[name])
     values = values[:, None] if shared else values
     fits = [tuple(D if d == "D" else d for d in shape) for shape in shapes]
     if values.shape[2:] not in fits:
