@@ -6,11 +6,8 @@ import numpy as np
 from scipy.special import softmax
 
 from bayesgmm.posterior.matching import renamed
+from bayesgmm.posterior.partitions import blocks
 from bayesgmm.posterior.variables import Variables
-
-BLOCK = 1 << 22
-"""Probabilities that are computed together."""
-
 
 # --- components and points ------------------------------------------------------------------------
 
@@ -52,9 +49,7 @@ def drawn_labels(found: Variables, points: np.ndarray, rng: np.random.Generator)
         for leaf in (found.weights, found.means, found.covariances)
     )
     labels = np.empty((S, len(points)), np.int32)
-    step = max(1, BLOCK // (M * len(points)))
-    for start in range(0, S, step):
-        rows = slice(start, start + step)
+    for rows in blocks(S, M * len(points)):
         p = probabilities(weights[rows], means[rows], covariances[rows], points)
         total = p.cumsum(1)
         bound = rng.uniform(size=(len(p), 1, len(points))) * total[:, -1:]

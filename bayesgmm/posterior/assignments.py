@@ -24,9 +24,7 @@ from bayesgmm.posterior.draws import (
     parts,
 )
 from bayesgmm.posterior.matching import overlaps
-
-BLOCK = 1 << 24
-"""Cells of contingency tables that are worked on together."""
+from bayesgmm.posterior.partitions import blocks
 
 NONE = "none"
 """What stands for a cluster that is none of the partition's."""
@@ -103,7 +101,8 @@ def assignment_probabilities(
     draws : array_like [S, N] or [C, S, N]
         Labels of N points in S draws (of C chains), ours or anyone's.
     labels : array_like [N], optional
-        The partition. The one of least expected variation of information when not given.
+        The partition. The one of least expected variation of information, as
+        `point_partition` finds it from ``random_state=0``, when not given.
     weights : array_like [S] or [C, S], optional
         Of the draws; equal when not given.
     index : sequence [N], optional
@@ -139,7 +138,7 @@ def assignment_probabilities(
     if labels is None:
         from bayesgmm.posterior.search import point_partition
 
-        labels = point_partition(draws, loss="vi").labels
+        labels = point_partition(checked, loss="vi", random_state=0).labels
     label_vector(labels, N)
     index = _index(labels if index is None and hasattr(labels, "index") else None, index, N)
     given = np.asarray(labels)
@@ -185,9 +184,7 @@ def _compared(
     places = np.empty((S, N), np.min_scalar_type(K))
     jaccard, together = np.empty((S, K)), np.empty((S, K))
     sizes = np.bincount(own, minlength=K)
-    step = max(1, BLOCK // (K * T))
-    for start in range(0, S, step):
-        rows = slice(start, start + step)
+    for rows in blocks(S, K * T):
         tables = overlaps(draws.labels[rows], own, K, T)
         places[rows] = np.take_along_axis(_names(tables), draws.labels[rows], 1)
         either = sizes[:, None] + tables.sum(1, keepdims=True) - tables

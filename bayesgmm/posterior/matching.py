@@ -18,16 +18,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from bayesgmm.posterior.partitions import expected_variation
+from bayesgmm.posterior.partitions import blocks, expected_variation
 
 COMPARISONS = 10**8
 """Labels that may be looked at to find the pivot."""
 
 CANDIDATES = 100
 """Draws that are compared with each other, at most."""
-
-BLOCK = 1 << 22
-"""Numbers of several draws that are worked on together."""
 
 ROUNDS = 100
 """Rounds of an iterative method, at most; they are settled in a few."""
@@ -75,7 +72,7 @@ def overlaps(labels: np.ndarray, reference: np.ndarray, K: int, T: int) -> np.nd
     S, N = labels.shape
     found = np.empty((S, K, T), np.int64)
     first = reference.astype(np.int64) * T
-    for rows in _blocks(S, N):
+    for rows in blocks(S, N):
         part = labels[rows]
         cells = first + np.arange(len(part))[:, None] * (K * T)
         counts = np.bincount((cells + part).ravel(), minlength=len(part) * K * T)
@@ -134,7 +131,7 @@ class Alike(NamedTuple):
     def blocks(self) -> Iterator[slice]:
         """Draws that are worked on together."""
         S, N = self.labels.shape
-        return _blocks(S, N * self.n_clusters)
+        return blocks(S, N * self.n_clusters)
 
 
 def ecr(draws: Alike) -> np.ndarray:
@@ -249,9 +246,3 @@ def _settled(
             break
         order, least = proposed, loss
     return order
-
-
-def _blocks(S: int, size: int) -> Iterator[slice]:
-    """Slices of S draws, each of so many numbers."""
-    step = max(1, BLOCK // max(size, 1))
-    return (slice(start, min(start + step, S)) for start in range(0, S, step))

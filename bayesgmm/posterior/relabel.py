@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bayesgmm.posterior import alike, variables
-from bayesgmm.posterior.alike import BLOCK, Kept
+from bayesgmm.posterior.alike import Kept
 from bayesgmm.posterior.matching import METHODS, Alike, matched, pivot, renamed
 from bayesgmm.posterior.modes import largest_by_chance, largest_r_hat, what_is_wrong
+from bayesgmm.posterior.partitions import blocks
 from bayesgmm.posterior.variables import Names, Variables
 
 __all__ = ["matched", "pivot", "relabel"]
@@ -346,11 +347,9 @@ def _ordered_probabilities(matching: _Matching, kept: Kept) -> np.ndarray | None
     if matching.probabilities is None:
         return None
     (S, K), N = kept.own.shape, kept.labels.shape[1]
-    step = max(1, BLOCK // (N * K))
     many = S * N * K > MOST
     found = np.zeros((N, K)) if many else np.empty((S, N, K))
-    for start in range(0, S, step):
-        rows = slice(start, start + step)
+    for rows in blocks(S, N * K):
         p = np.take_along_axis(matching.probabilities(rows), matching.order[rows, :, None], 1)
         if many:
             found += p.sum(0).T / S

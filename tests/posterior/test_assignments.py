@@ -10,6 +10,7 @@ from sklearn.metrics import jaccard_score
 
 from bayesgmm.posterior.assignments import assignment_probabilities
 from bayesgmm.posterior.draws import entered, mean_and_mcse
+from bayesgmm.posterior.search import point_partition
 
 
 def draws_near(labels, S, seed=0, rate=0.2, K=None):
@@ -135,6 +136,15 @@ def test_the_table_keeps_the_index_and_says_what_a_point_hesitates_between():
     series = pd.Series([0, 0, 1, 1, 1], index=names)
     assert assignment_probabilities(draws, series).table.index.tolist() == names
     assert assignment_probabilities(draws, [0, 0, 1, 1, 1]).table.index.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_the_partition_is_that_of_least_expected_loss_if_none_is_given():
+    draws, weights = draws_near(LABELS, 40), np.arange(40.0)
+    labels = point_partition(draws, loss="vi", weights=weights, random_state=0).labels
+    found = assignment_probabilities(draws, weights=weights)
+    np.testing.assert_array_equal(found.labels, labels)
+    expected = assignment_probabilities(draws, labels, weights)
+    pd.testing.assert_frame_equal(found.table, expected.table)
 
 
 def test_one_draw_one_cluster_and_singletons():
