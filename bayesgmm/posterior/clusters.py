@@ -87,9 +87,10 @@ def cluster_summary(
     found = variables.read(dataset, Names(**roles), [])
     wanted = _wanted(quantities, found)
     rows = [row for name in wanted for row in QUANTITIES[name](found, _features(dataset, found))]
-    keys = [{"quantity": None, **dict.fromkeys(KEYS, None), **key} for key, _ in rows]
     draws = [values.reshape(found.shape) for _, values in rows]
-    index = pd.DataFrame(keys).astype({"cluster": "Int64", "other": "Int64"})
+    index = pd.DataFrame([key for key, _ in rows], columns=["quantity", *KEYS]).astype(
+        {"cluster": "Int64", "other": "Int64"}
+    )
     return pd.concat([index, described(draws, level, interval)], axis=1)
 
 

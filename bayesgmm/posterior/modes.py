@@ -69,7 +69,7 @@ def what_is_wrong(
     said = f"relabelled by {method!r}, the {K} clusters have R-hat {r_hat:.2f}, above {limit:.2f}"
     if better is not None and tried[better] <= limit:
         return f"{said}; by method={better!r} {tried[better]:.2f}: use that."
-    if not of_free <= limit:
+    if of_free > limit:
         return (
             f"{said}, and what does not depend on labels (mean of the mixture, sum of squared "
             f"weights) {of_free:.2f}: the chains have not come to the same posterior. Run them "

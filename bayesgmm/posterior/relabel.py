@@ -297,7 +297,7 @@ def _group(dataset: Any, found: Variables, kept: Kept, matching: _Matching) -> A
         "chain": dataset["chain"].values[kept.chains],
         "draw": np.arange(S // len(kept.chains)),
         "cluster": np.arange(K),
-        "source": (sample, chains(kept.rows % found.shape[1])),
+        "source": (sample, chains(dataset["draw"].values[kept.rows % found.shape[1]])),
     }
     used = {dim for dims, _ in made.values() for dim in dims} - set(coords)
     coords |= {dim: dataset[dim].values for dim in used if dim in dataset.coords}

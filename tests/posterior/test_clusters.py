@@ -162,6 +162,7 @@ def test_few_draws_have_no_errors():
         "means": np.zeros((2, 9, 1)),
         "labels": np.zeros((2, 9, 6)),
     }
+    assert cluster_summary(relabel(single | {"covariances": np.ones((2, 9, 1))}), "overlap").empty
     table = cluster_summary(relabel(single))
     assert table["quantity"].tolist() == ["weight", "size", "mean"]
     assert table["mcse"].tolist() == [0, 0, 0]
