@@ -168,7 +168,7 @@ def within(z, X):
 def test_no_other_permutations_of_all_draws_are_better(method, seed):
     """By enumeration: K = 3, four draws, 6^3 ways but for the names. (With clusters closer still the
     iterations may end at a local minimum.)"""
-    draws, X = drawn(3, 2, 1.5, S=4, C=1, N=40, seed=seed)
+    draws, X = drawn(3, 2, 2.0, S=4, C=1, N=40, seed=seed)
     given = {**parameters(draws), "p": draws["probabilities"]}
     found = relabel.relabel(given, method, X=X, sds="sds", others=["p"])["relabelled"]
     p, z = found["p"].values[0], found["labels"].values[0]
