@@ -166,8 +166,10 @@ def within(z, X):
 @pytest.mark.parametrize("method", LOSSES)
 @pytest.mark.parametrize("seed", range(4))
 def test_no_other_permutations_of_all_draws_are_better(method, seed):
-    """By enumeration: K = 3, four draws, 6^3 ways but for the names. (With clusters closer still the
-    iterations may end at a local minimum.)"""
+    """By enumeration: K = 3, four draws, 6^3 ways but for the names.
+
+    With clusters closer still (1.5), "ecr-iterative" ends a point short in 2 of 30 such sets.
+    """
     draws, X = drawn(3, 2, 2.0, S=4, C=1, N=40, seed=seed)
     given = {**parameters(draws), "p": draws["probabilities"]}
     found = relabel.relabel(given, method, X=X, sds="sds", others=["p"])["relabelled"]
