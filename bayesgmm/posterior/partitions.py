@@ -22,6 +22,7 @@ import numpy as np
 from scipy.special import xlogy
 
 from bayesgmm.posterior.draws import distinct, entered, label_rows, mean_and_mcse
+from bayesgmm.posterior.similarity import similarity  # noqa: F401
 
 Array = np.ndarray
 Loss = str | tuple[str, float]
@@ -31,6 +32,9 @@ BLOCK = 1 << 22
 
 NOTHING = 1e-9
 """Entropies and shares of pairs below this are rounding: the least others are 1 / N^2."""
+
+ROUNDING = 1e-13
+"""A loss below this is 0."""
 
 
 # --- the losses -----------------------------------------------------------------------------------
@@ -181,7 +185,8 @@ def losses(estimates: Array, labels: Array, row: PartitionLoss, cost: float = 1.
         rows = share(tally[np.bincount(estimate)].sum())
         cells = share(_sums(estimate.astype(np.int64), labels, tally))
         out[:] = row.combine(rows, columns, cells, float(N), cost)
-    return np.maximum(found, 0, out=found)
+    found[found < ROUNDING] = 0
+    return found
 
 
 def _sums(estimate: Array, labels: Array, tally: Array) -> Array:

@@ -13,10 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayesgmm.core.arrays import Array
-from bayesgmm.posterior.partitions import BLOCK, PartitionLoss, blocks
+from bayesgmm.posterior.partitions import PartitionLoss, blocks
 
 CLOSE = 1e-12
 """Losses that differ by less are one: a point stays where it is."""
+
+
+CELLS = 1 << 26
+"""Cells that the tables of a partition may have."""
 
 
 class Problem(NamedTuple):
@@ -108,7 +112,7 @@ class Choice(NamedTuple):
 # --- sizes ----------------------------------------------------------------------------------------
 
 
-def room(n: int, least: int = 8) -> int:
+def room(n: int, least: int = 64) -> int:
     """The next size that programs come in: powers of two, and those halfway between."""
     power = max(least, 1 << max(n - 1, 0).bit_length())
     return power * 3 // 4 if n <= power * 3 // 4 and power > least else power
@@ -126,7 +130,7 @@ def problem(
     rows = np.zeros((room(N), some), np.int32)
     rows[:N, :S] = labels.T
     rows += first[:-1].astype(np.int32)
-    owner = np.full(room(int(first[-1])), some, np.int32)  # rows of no draw are left out
+    owner = np.full(room(int(first[-1]), 1024), some, np.int32)  # rows of no draw are left out
     owner[: first[-1]] = np.repeat(np.arange(some), clusters)
     n = np.arange(room(N + 2), dtype=np.float64)
     tally = row.phi.of(n)
@@ -158,9 +162,10 @@ def placed(labels: np.ndarray, known: Problem, K: int) -> Place:
     return Place(whole, cells.reshape(R, K).astype(np.int32))
 
 
-def most_places(known: Problem) -> int:
-    """Columns that the tables may have."""
-    return max(8, 16 * BLOCK // len(known.owner))
+def most_clusters(labels: np.ndarray) -> int:
+    """Clusters of a partition whose tables with draws [S, N] fit in memory."""
+    rows = int(labels.max(1).astype(np.int64).sum()) + len(labels)
+    return max(8, CELLS // rows)
 
 
 # --- one point after the other --------------------------------------------------------------------
@@ -241,8 +246,8 @@ def visit(
     Parameters
     ----------
     place : Place
-    destroyed : []
-        A cluster whose points are taken out beforehand; -1 for none.
+    destroyed : [K] of bool
+        Clusters whose points are taken out beforehand.
     order : [M] of int
     count : []
         How many of the order count.
@@ -250,11 +255,8 @@ def visit(
     combine : callable
         Of the `PartitionLoss`.
     """
-    slots = jnp.arange(place.cells.shape[1])
-    place = Place(
-        jnp.where((place.labels == destroyed) & (destroyed >= 0), -1, place.labels),
-        jnp.where(slots == destroyed, 0, place.cells),
-    )
+    out = (place.labels >= 0) & destroyed[place.labels]
+    place = Place(jnp.where(out, -1, place.labels), jnp.where(destroyed, 0, place.cells))
 
     def body(t: Array, carry: tuple) -> tuple:
         (place, loss, moves, gaps, nexts), sums = carry

@@ -9,6 +9,7 @@ Medvedovic and Sivaganesan (2002), *Bioinformatics* 18, 1194-1206: cuts of the t
 similarity matrix.
 """
 
+import warnings
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from bayesgmm.inference.devices import each, n_cores
 from bayesgmm.posterior.climb import Climber, End
 from bayesgmm.posterior.draws import LabelDraws, distinct, entered, in_order, mean_and_mcse
 from bayesgmm.posterior.partitions import Loss, PartitionLoss, losses, partition_loss
+from bayesgmm.posterior.reallocate import most_clusters
 from bayesgmm.posterior.similarity import similarity_matrix
 
 Array = np.ndarray
@@ -65,6 +67,7 @@ class PointPartition:
     n_starts: int = 0
 
     def __repr__(self) -> str:
+        """What was found, in a few lines."""
         sizes = np.sort(np.bincount(self.labels))[::-1]
         shown = ", ".join(map(str, sizes[:8])) + (", ..." if len(sizes) > 8 else "")
         unit = partition_loss(self.loss)[0].unit
@@ -142,7 +145,15 @@ def point_partition(
     rng = _generator(random_state)
     labels, shares, _ = distinct(known)
     labels, shares = labels[shares > 0], shares[shares > 0]
-    found = _Search(labels, shares, row, cost, limit, rng).run(n_starts)
+    most = most_clusters(labels)
+    found = _Search(labels, shares, row, cost, min(limit, most), rng).run(n_starts)
+    if most < limit and found.labels[0].max() + 1 == most:
+        warnings.warn(
+            f"The search was held to {most} clusters, the most whose tables with draws of so many "
+            "fit in memory. Give fewer draws, or max_clusters to say that it is enough.",
+            UserWarning,
+            stacklevel=2,
+        )
     return _published(found, known, loss, row, cost, n_starts)
 
 

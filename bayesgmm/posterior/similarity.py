@@ -71,7 +71,8 @@ def similarity_matrix(
         known = known._replace(labels=known.labels[:, _points(points, known.labels.shape[1])])
     if threshold is None:
         return _dense(known, return_mcse, max_memory)
-    if isinstance(threshold, bool) or not 0 < threshold <= 1:
+    number = isinstance(threshold, int | float | np.number) and not isinstance(threshold, bool)
+    if not number or not 0 < threshold <= 1:
         raise ValueError(f"threshold must be a number in (0, 1], got {threshold!r}.")
     return _sparse(known, threshold, return_mcse, max_memory)
 
