@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from bayesgmm.estimators.nuts import numpyro_model
     from bayesgmm.estimators.variational import BayesianGaussianMixture
     from bayesgmm.inference.distribution import MultivariateNormalMixture
+    from bayesgmm.posterior.assignments import assignment_probabilities
+    from bayesgmm.posterior.balls import credible_ball
+    from bayesgmm.posterior.clusters import cluster_summary
+    from bayesgmm.posterior.expectation import posterior_expectation
+    from bayesgmm.posterior.partitions import expected_loss
+    from bayesgmm.posterior.relabel import relabel
+    from bayesgmm.posterior.search import point_partition
+    from bayesgmm.posterior.similarity import similarity_matrix
 
 __all__ = [
     "BayesianGaussianMixture",
@@ -24,12 +32,20 @@ __all__ = [
     "IndependentPrior",
     "MCMCGaussianMixture",
     "MultivariateNormalMixture",
+    "assignment_probabilities",
     "calibrate",
+    "cluster_summary",
     "core",
+    "credible_ball",
     "datasets",
-    "numpyro_model",
     "enable_compilation_cache",
+    "expected_loss",
+    "numpyro_model",
     "plots",
+    "point_partition",
+    "posterior_expectation",
+    "relabel",
+    "similarity_matrix",
 ]
 
 __version__ = version("bayesgmm")
@@ -42,7 +58,15 @@ _HOMES = {
     "IndependentPrior": "bayesgmm.estimators.component_priors",
     "MCMCGaussianMixture": "bayesgmm.estimators.mcmc",
     "MultivariateNormalMixture": "bayesgmm.inference.distribution",
+    "assignment_probabilities": "bayesgmm.posterior.assignments",
+    "cluster_summary": "bayesgmm.posterior.clusters",
+    "credible_ball": "bayesgmm.posterior.balls",
+    "expected_loss": "bayesgmm.posterior.partitions",
     "numpyro_model": "bayesgmm.estimators.nuts",
+    "point_partition": "bayesgmm.posterior.search",
+    "posterior_expectation": "bayesgmm.posterior.expectation",
+    "relabel": "bayesgmm.posterior.relabel",
+    "similarity_matrix": "bayesgmm.posterior.similarity",
     "calibrate": "bayesgmm.calibration",
     "enable_compilation_cache": "bayesgmm.compilation",
 }

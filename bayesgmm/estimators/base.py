@@ -20,9 +20,6 @@ from bayesgmm.estimators.checks import (
     check_scale,
     check_start,
     check_weight,
-    hint,
-    listed,
-    lookup,
 )
 from bayesgmm.estimators.points import (
     doubt,
@@ -37,6 +34,7 @@ from bayesgmm.estimators.points import (
 )
 from bayesgmm.inference.loop import CONVERGED
 from bayesgmm.inference.starts import STARTS, starts
+from bayesgmm.messages import hint, listed, lookup
 
 RELATIVE = 1e-6
 """The ridge of `reg_covar="relative"`, as a share of the variance of each feature."""

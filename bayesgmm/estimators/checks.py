@@ -1,9 +1,5 @@
 """The boundary: every check of an argument, once, with a message that says the way out."""
 
-import difflib
-import sys
-import warnings
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -11,30 +7,7 @@ import numpy as np
 
 from bayesgmm.core.arrays import Standardizer
 from bayesgmm.core.covariance import FAMILIES, UNIVARIATE, packed_shape
-
-
-def lookup(table: Mapping[Any, Any], name: Any, argument: str) -> Any:
-    """The row of an option table, or an error that lists the names.
-
-    Raises
-    ------
-    ValueError
-        If there is no such row.
-    """
-    if (name is None or isinstance(name, str)) and name in table:
-        return table[name]
-    raise ValueError(f"{argument} must be one of {listed(table)}; got {name!r}.{hint(table, name)}")
-
-
-def listed(names: Any) -> str:
-    """Names as a message shows them."""
-    return ", ".join(repr(name) for name in names)
-
-
-def hint(names: Any, name: Any) -> str:
-    """The name that was probably meant, as a sentence, or nothing."""
-    close = difflib.get_close_matches(str(name), [n for n in names if n is not None], n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+from bayesgmm.messages import warn_user
 
 
 def check_number(
@@ -198,19 +171,6 @@ def warn_not_converged(message: str) -> None:
     from sklearn.exceptions import ConvergenceWarning
 
     warn_user(message, ConvergenceWarning)
-
-
-def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
-    """A warning that points at the user's line."""
-    warnings.warn(message, category, stacklevel=_level_of_the_user())
-
-
-def _level_of_the_user() -> int:
-    """How many frames up the first one lies that is not ours."""
-    frame, level = sys._getframe(1), 1
-    while frame is not None and frame.f_globals.get("__name__", "").startswith("bayesgmm."):
-        frame, level = frame.f_back, level + 1
-    return level
 
 
 # --- where a fit begins -------------------------------------------------------------------------

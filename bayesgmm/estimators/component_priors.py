@@ -15,8 +15,12 @@ from bayesgmm.core.arrays import Standardizer
 from bayesgmm.core.covariance import Covariance
 from bayesgmm.estimators import priors
 from bayesgmm.estimators.base import Entered
-from bayesgmm.estimators.checks import check_number, check_shape, hint, listed, warn_user
+from bayesgmm.estimators.checks import (
+    check_number,
+    check_shape,
+)
 from bayesgmm.estimators.conjugate import ConjugatePrior, held_components
+from bayesgmm.messages import hint, listed, warn_user
 
 
 @dataclass(frozen=True, eq=False)

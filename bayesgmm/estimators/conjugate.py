@@ -13,7 +13,6 @@ from bayesgmm.core.covariance import Covariance
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.prior import log_prior, prior_kernel
 from bayesgmm.estimators.base import Entered
-from bayesgmm.estimators.checks import hint
 from bayesgmm.estimators.points import in_float64, in_form, to_standard
 from bayesgmm.estimators.priors import (
     ComponentPrior,
@@ -23,6 +22,7 @@ from bayesgmm.estimators.priors import (
     lifted,
     packed,
 )
+from bayesgmm.messages import hint
 
 SHRINKAGE = 0.01
 """Points that the prior mean counts for, in the data-scaled prior."""

@@ -23,7 +23,6 @@ from bayesgmm.estimators.checks import (
     check_number,
     check_univariate,
     check_weights_init,
-    lookup,
     warn_not_converged,
 )
 from bayesgmm.estimators.points import (
@@ -44,6 +43,7 @@ from bayesgmm.inference import em, squarem
 from bayesgmm.inference.drive import Run
 from bayesgmm.inference.restarts import TRIAL, best, put_in, race
 from bayesgmm.inference.starts import CANDIDATES
+from bayesgmm.messages import lookup
 
 
 class Optimum(NamedTuple):

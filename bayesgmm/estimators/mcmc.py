@@ -26,8 +26,6 @@ from bayesgmm.estimators.chains import (
 from bayesgmm.estimators.checks import (
     check_number,
     check_univariate,
-    listed,
-    lookup,
     warn_not_converged,
 )
 from bayesgmm.estimators.em import GaussianMixture
@@ -49,8 +47,20 @@ from bayesgmm.estimators.sampling import (
     weight_options,
 )
 from bayesgmm.inference import chains, gibbs, splitmerge
-from bayesgmm.posterior import predictive, relabel, summary
-from bayesgmm.posterior.partitions import similarity
+from bayesgmm.messages import listed, lookup
+from bayesgmm.posterior import (
+    assignments,
+    balls,
+    expectation,
+    matching,
+    partitions,
+    predictive,
+    relabel,
+    search,
+    similarity,
+    summary,
+)
+from bayesgmm.posterior import clusters as clusters_read
 
 OTHER = (
     "warm_start=True goes on with the chains of the last fit, which needs the same points and "
@@ -548,10 +558,10 @@ class MCMCGaussianMixture(MixtureEstimator):
         """Means over the draws with the most frequent number of clusters, matched to one."""
         flat, D = self._draws.flat(), self._kept.X.shape[1]
         number = flat.n_clusters
-        reference = relabel.pivot(flat.labels, number)
+        reference = matching.pivot(flat.labels, number)
         K = int(reference.max()) + 1
         alike = np.flatnonzero(number == K)
-        places = relabel.matched(flat.labels[alike], reference, K)
+        places = matching.matched(flat.labels[alike], reference, K)
         rows = alike[:, None], places
         log_weights, means, scales = (leaf[rows] for leaf in flat.mixtures)
         self._clusters = Mixture(log_weights, means, scales)
@@ -654,13 +664,172 @@ class MCMCGaussianMixture(MixtureEstimator):
         prior = np.exp(np.asarray(self._options.prior.log_n_components))
         return summary.number_table(self._draws.n_components, prior, "n_components")
 
-    def similarity_matrix(self) -> np.ndarray:
-        """Posterior probability that each two of the points fitted are in one cluster, [N, N].
+    # --- partitions: `bayesgmm`'s functions of label draws, on those of the fit
+
+    def label_draws(self) -> np.ndarray:
+        """Cluster of each row in each draw, [C, S, N], the largest cluster of a draw first.
 
         With `sample_weight` the rows are those of the points, each as often as its weight says.
+        What `bayesgmm.point_partition` and the functions beside it take, and the methods below give
+        them.
         """
         check_is_fitted(self)
-        return similarity(self._draws.flat().labels)
+        return self._draws.labels
+
+    def similarity_matrix(self, **options: Any) -> Any:
+        """Posterior probability that each two of the rows fitted are in one cluster, [N, N].
+
+        Parameters
+        ----------
+        **options
+            As `bayesgmm.similarity_matrix` has them: `return_mcse`, `threshold` (a sparse matrix),
+            `points` (some of the rows), `max_memory`.
+
+        Returns
+        -------
+        ndarray [N, N], or scipy.sparse.csr_array
+            Or two of them, with Monte Carlo standard errors between chains.
+        """
+        return similarity.similarity_matrix(self.label_draws(), **options)
+
+    def point_partition(
+        self,
+        loss: Any = "vi",
+        max_clusters: int | None = None,
+        n_starts: int = 16,
+        random_state: Any = 0,
+    ) -> search.PointPartition:
+        """The partition of the rows of least posterior expected loss.
+
+        Parameters
+        ----------
+        loss, max_clusters, n_starts
+            As in `bayesgmm.point_partition`.
+        random_state : int, Generator or RandomState, default 0
+
+        Returns
+        -------
+        PointPartition
+            With `labels` [N], `expected_loss`, `runner_up`.
+        """
+        draws = self.label_draws()
+        return search.point_partition(draws, loss, max_clusters, n_starts, None, random_state)
+
+    def expected_loss(self, labels: Any, loss: Any = "vi", return_mcse: bool = False) -> Any:
+        """Posterior expectation of the loss of a partition of the rows, or of several.
+
+        Parameters
+        ----------
+        labels : array-like [N] or [M, N]
+        loss, return_mcse
+            As in `bayesgmm.expected_loss`.
+
+        Returns
+        -------
+        float or ndarray [M]
+            Or two of them, with Monte Carlo standard errors.
+        """
+        return partitions.expected_loss(labels, self.label_draws(), loss, None, return_mcse)
+
+    def credible_ball(
+        self, labels: Any = None, level: float = 0.95, loss: Any = "vi", max_ties: int = 100
+    ) -> balls.CredibleBall:
+        """The partitions about an estimate that hold a share of the posterior, and their extremes.
+
+        Parameters
+        ----------
+        labels : array-like [N], optional
+            The estimate; `point_partition` with this loss when not given.
+        level, loss, max_ties
+            As in `bayesgmm.credible_ball`.
+
+        Returns
+        -------
+        CredibleBall
+            With `radius`, `horizontal`, `upper` and `lower`.
+        """
+        labels = self.point_partition(loss).labels if labels is None else labels
+        return balls.credible_ball(self.label_draws(), labels, level, loss, None, max_ties)
+
+    def assignment_probabilities(self, labels: Any = None) -> assignments.Assignments:
+        """Probability of each row to be in each cluster of a partition, and in none of them.
+
+        Parameters
+        ----------
+        labels : array-like [N], optional
+            The partition; `point_partition` when not given.
+
+        Returns
+        -------
+        Assignments
+            Its `table` has the index of the DataFrame that was fitted.
+        """
+        if labels is None:
+            labels = self.point_partition().labels
+        found = self.label_draws()
+        return assignments.assignment_probabilities(found, labels, index=self._rows)
+
+    # --- clusters, and functionals of the mixture
+
+    def relabel(self, method: str = "ecr", n_clusters: int | None = None) -> Any:
+        """`posterior_` with a group `relabelled`, in which a cluster is the same in every draw.
+
+        Parameters
+        ----------
+        method : {"ecr", "ecr-iterative", "stephens", "data-based"}, default "ecr"
+        n_clusters : int, optional
+            Draws with so many clusters are taken; the most frequent number when not given.
+
+        Returns
+        -------
+        DataTree
+            As `bayesgmm.relabel` says.
+        """
+        return relabel.relabel(self.posterior_, method, n_clusters)
+
+    def cluster_summary(
+        self,
+        quantities: Any = None,
+        *,
+        n_clusters: int | None = None,
+        level: float = 0.95,
+        interval: str = "equal-tailed",
+    ) -> Any:
+        """Weight, size, mean, spread and separation of the clusters, with credible intervals.
+
+        Parameters
+        ----------
+        quantities, level, interval
+            As in `bayesgmm.cluster_summary`.
+        n_clusters : int, optional
+            As in `relabel`.
+
+        Returns
+        -------
+        DataFrame
+            A row for each number.
+        """
+        tree = self.relabel(n_clusters=n_clusters)
+        return clusters_read.cluster_summary(tree, quantities, level=level, interval=interval)
+
+    def posterior_expectation(self, f: Any, **options: Any) -> Any:
+        """Posterior of any functional of the mixture: mean, interval and Monte Carlo error.
+
+        Parameters
+        ----------
+        f : callable
+            From one `core.Mixture`, in the user's units, to a number, an array or a dict of such.
+        **options
+            As `bayesgmm.posterior_expectation` has them: `level`, `interval`, `vectorize`.
+
+        Returns
+        -------
+        DataFrame
+            A row for each number that `f` returns.
+        """
+        return expectation.posterior_expectation(f, self.mixtures(), **options)
+
+    # --- the draws
 
     def mixtures(self) -> Mixture:
         """The draws as a stacked `core.Mixture`, [C, S, T, ...], in the user's units.

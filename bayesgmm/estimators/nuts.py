@@ -21,7 +21,6 @@ from bayesgmm.estimators.checks import (
     check_finite,
     check_univariate,
     check_weight,
-    lookup,
 )
 from bayesgmm.estimators.model import Specification
 from bayesgmm.estimators.points import standard_data
@@ -44,6 +43,7 @@ from bayesgmm.inference.model import (
     lkj_prior,
     mixture_model,
 )
+from bayesgmm.messages import lookup
 
 LEFT = 1e-3
 """Prior mean of the last stick of a process, where `max_components` is not given."""

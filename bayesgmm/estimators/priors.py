@@ -16,7 +16,8 @@ from bayesgmm.core.concentration import (
 from bayesgmm.core.conjugate import NormalInverseWishart
 from bayesgmm.core.covariance import FAMILIES, Covariance
 from bayesgmm.estimators.base import Entered
-from bayesgmm.estimators.checks import check_number, check_shape, hint
+from bayesgmm.estimators.checks import check_number, check_shape
+from bayesgmm.messages import hint
 
 CONJUGATE = {
     name: FAMILIES[name]

@@ -18,10 +18,13 @@ from bayesgmm.core.partitions import (
 )
 from bayesgmm.core.slots import SlotPrior
 from bayesgmm.core.weights import FiniteMixture
-from bayesgmm.estimators.checks import check_number, hint, listed, lookup
+from bayesgmm.estimators.checks import (
+    check_number,
+)
 from bayesgmm.estimators.component_priors import OWN_TYPES, is_numpyros
 from bayesgmm.estimators.priors import DISCOUNT
 from bayesgmm.inference import SAMPLERS
+from bayesgmm.messages import hint, listed, lookup
 
 KMAX = 200
 """Components that a prior over their number may reach."""

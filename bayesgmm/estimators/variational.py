@@ -26,7 +26,6 @@ from bayesgmm.estimators.checks import (
     check_number,
     check_shape,
     check_univariate,
-    lookup,
     warn_not_converged,
 )
 from bayesgmm.estimators.em import GaussianMixture
@@ -40,6 +39,7 @@ from bayesgmm.estimators.points import (
     standard_shards,
 )
 from bayesgmm.inference import vb
+from bayesgmm.messages import lookup
 
 HANDFUL = 4
 """Components that a fit begins with where their number is left to the moves."""

@@ -28,7 +28,7 @@ def read_table(source: str) -> "tuple[str, pd.DataFrame]":
     """The name of a data set and its table, the index of which names the rows."""
     if source in DATASETS:
         return source, load(source)[0]
-    from bayesgmm.estimators.checks import hint, listed
+    from bayesgmm.messages import hint, listed
 
     path = Path(source)
     if not path.is_file():
@@ -127,7 +127,7 @@ def _unfit(column: "pd.Series") -> str:
 def _named(table: "pd.DataFrame", columns: list[str]) -> "pd.DataFrame":
     from pandas.api.types import is_any_real_numeric_dtype
 
-    from bayesgmm.estimators.checks import hint, listed
+    from bayesgmm.messages import hint, listed
 
     for name in columns:
         if name not in table.columns:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from bayesgmm.messages import hint, listed
 from bayesgmm.posterior import variables
 from bayesgmm.posterior.intervals import check_options, described
 from bayesgmm.posterior.variables import Names, Variables
@@ -114,8 +115,7 @@ def _wanted(quantities: Iterable[str] | None, found: Variables) -> list[str]:
     for name in names:
         if name not in QUANTITIES:
             raise ValueError(
-                f"quantities must be of {variables.listed(QUANTITIES)}; got {name!r}."
-                f"{variables.hint(QUANTITIES, name)}"
+                f"quantities must be of {listed(QUANTITIES)}; got {name!r}.{hint(QUANTITIES, name)}"
             )
         if name in lacking:
             raise ValueError(

@@ -1,6 +1,5 @@
 """The posterior of any functional of the mixture, from draws whatever their labels."""
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 
 from bayesgmm.core.arrays import float_scope
 from bayesgmm.core.mixture import Mixture
+from bayesgmm.messages import warn_user
 from bayesgmm.posterior.intervals import check_options, described
 
 TOGETHER = 256
@@ -169,10 +169,8 @@ def _check_label_free(first: np.ndarray, turned: np.ndarray, names: list[str]) -
         away = np.abs(turned - first) > 1e-6 * np.abs(first) + 1e-9 * np.abs(first).max()
     if away.any():
         at = int(away.argmax())
-        warnings.warn(
+        warn_user(
             "f depends on the order of the components, which changes from draw to draw: "
             f"{names[at]} is {first[at]:.4g}, and {turned[at]:.4g} with the components the other "
-            "way round. Give mixtures whose clusters are matched, and relabelled=True.",
-            UserWarning,
-            stacklevel=3,
+            "way round. Give mixtures whose clusters are matched, and relabelled=True."
         )

@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from bayesgmm.posterior import summary, variables
+from bayesgmm.messages import hint, listed
+from bayesgmm.posterior import summary
 
 
 def _equal_tailed(values: np.ndarray, level: float) -> tuple[float, float]:
@@ -36,8 +37,8 @@ def check_options(level: Any, interval: Any) -> None:
     """
     if interval not in INTERVALS:
         raise ValueError(
-            f"interval must be one of {variables.listed(INTERVALS)}; got {interval!r}."
-            f"{variables.hint(INTERVALS, interval)}"
+            f"interval must be one of {listed(INTERVALS)}; got {interval!r}."
+            f"{hint(INTERVALS, interval)}"
         )
     number = isinstance(level, int | float | np.floating) and not isinstance(level, bool)
     if not number or not 0 < level < 1:

@@ -14,15 +14,14 @@ Dahl, Johnson and Mueller (2022), *Journal of Computational and Graphical Statis
 1189-1201: unequal costs, and the adjusted Rand index as a loss.
 """
 
-import difflib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import xlogy
 
+from bayesgmm.messages import hint, listed
 from bayesgmm.posterior.draws import distinct, entered, label_rows, mean_and_mcse
-from bayesgmm.posterior.similarity import similarity  # noqa: F401
 
 Array = np.ndarray
 Loss = str | tuple[str, float]
@@ -130,11 +129,9 @@ def partition_loss(loss: Any) -> tuple[PartitionLoss, float]:
     """
     name, *cost = (loss,) if isinstance(loss, str) else loss if _is_pair(loss) else (loss, None)
     if not isinstance(name, str) or name not in LOSSES:
-        close = difflib.get_close_matches(str(name).lower(), LOSSES, n=1)
-        meant = f" Did you mean {close[0]!r}?" if close else ""
-        names = ", ".join(map(repr, LOSSES))
         raise ValueError(
-            f"loss must be one of {names}, or a pair such as ('vi', 0.5); got {loss!r}.{meant}"
+            f"loss must be one of {listed(LOSSES)}, or a pair such as ('vi', 0.5); got {loss!r}."
+            f"{hint(LOSSES, str(name).lower())}"
         )
     row = LOSSES[name]
     if not cost:

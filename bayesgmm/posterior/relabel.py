@@ -7,12 +7,12 @@ summaries of components need it undone.
 Papastamoulis (2016), *Journal of Statistical Software* 69, code snippet 1: the methods compared.
 """
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from bayesgmm.messages import hint, listed, warn_user
 from bayesgmm.posterior import selection, variables
 from bayesgmm.posterior.matching import METHODS, Alike, matched, pivot, renamed
 from bayesgmm.posterior.modes import largest_by_chance, largest_r_hat, what_is_wrong
@@ -136,8 +136,7 @@ def relabel(
 
     if method not in METHODS:
         raise ValueError(
-            f"method must be one of {variables.listed(METHODS)}; got {method!r}."
-            f"{variables.hint(METHODS, method)}"
+            f"method must be one of {listed(METHODS)}; got {method!r}.{hint(METHODS, method)}"
         )
     try:
         tree = convert_to_datatree(posterior)
@@ -232,14 +231,12 @@ def _matched(kept: Kept, points: np.ndarray | None, method: str) -> _Matching:
         possible = [name for name, row in METHODS.items() if given[row.needs] and name != method]
         tried = {name: _ordered(kept, draws, name)[1] for name in possible}
         text = what_is_wrong(kept, method, r_hat, tried, limit)
-        warnings.warn(text, UserWarning, stacklevel=3)
+        warn_user(text)
     if len(kept.left_out):
-        warnings.warn(
+        warn_user(
             f"chains {', '.join(map(str, kept.left_out))} are left out: they have too few draws "
             f"with {K} clusters. The chains have not come to the same number of clusters; run them "
-            "longer.",
-            UserWarning,
-            stacklevel=3,
+            "longer."
         )
     return _Matching(method, order, r_hat, draws.probabilities)
 

@@ -9,13 +9,13 @@ Medvedovic and Sivaganesan (2002), *Bioinformatics* 18, 1194-1206: cuts of the t
 similarity matrix.
 """
 
-import warnings
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from bayesgmm.inference.devices import each, n_cores
+from bayesgmm.messages import warn_user
 from bayesgmm.posterior.climb import Climber, End
 from bayesgmm.posterior.draws import LabelDraws, distinct, entered, in_order, mean_and_mcse
 from bayesgmm.posterior.partitions import Loss, PartitionLoss, losses, partition_loss
@@ -150,11 +150,9 @@ def point_partition(
     most = most_clusters(labels)
     found = _Search(labels, shares, row, cost, min(limit, most), rng).run(n_starts)
     if most < limit and found.labels[0].max() + 1 == most:
-        warnings.warn(
+        warn_user(
             f"The search was held to {most} clusters, the most whose tables with draws of so many "
-            "fit in memory. Give fewer draws, or max_clusters to say that it is enough.",
-            UserWarning,
-            stacklevel=2,
+            "fit in memory. Give fewer draws, or max_clusters to say that it is enough."
         )
     return _published(found, known, loss, row, cost)
 

@@ -1,11 +1,12 @@
 """The variables of anyone's posterior of a mixture: which is which, as arrays of draws."""
 
-import difflib
 import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from bayesgmm.messages import hint, listed
 
 SAMPLE = ["chain", "draw"]
 
@@ -121,17 +122,6 @@ def read(dataset: Any, names: Names, others: Iterable[str] | None) -> Variables:
 
 
 # --- words ----------------------------------------------------------------------------------------
-
-
-def listed(names: Any) -> str:
-    """Names as a message shows them."""
-    return ", ".join(repr(str(name)) for name in names)
-
-
-def hint(names: Any, name: Any) -> str:
-    """The name that was probably meant, as a sentence, or nothing."""
-    close = difflib.get_close_matches(str(name), [str(each) for each in names], n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 # --- which is which -------------------------------------------------------------------------------
