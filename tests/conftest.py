@@ -16,7 +16,7 @@ QUICK = "--xla_backend_optimization_level=0"
 but for rounding, in half the time. `XLA_FLAGS= pytest` tests them as users have them."""
 
 if not FUSED:  # XLA ends the process over a flag it does not know
-    QUICK += " --xla_cpu_use_fusion_emitters=false"
+    QUICK += " --xla_cpu_use_fusion_emitters=false --xla_llvm_disable_expensive_passes=true"
 
 os.environ.setdefault("XLA_FLAGS", QUICK)  # read when the first program is compiled
 

@@ -27,9 +27,15 @@ SHORT = {"n_chains": 2, "n_samples": 100, "moves": False, "progress_bar": False}
 
 @pytest.mark.filterwarnings("ignore:The posterior sample cannot be relied on yet")
 @parametrize_with_checks(
-    [GaussianMixture(), BayesianGaussianMixture(), MCMCGaussianMixture(2, **SHORT)]
+    [GaussianMixture(), BayesianGaussianMixture(moves=False), MCMCGaussianMixture(2, **SHORT)]
 )
 def test_scikit_learn(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks([BayesianGaussianMixture()])
+def test_scikit_learn_with_moves(estimator, check):
     check(estimator)
 
 

@@ -102,8 +102,12 @@ WITH_OUR_DEFAULTS = {
 }
 """Tests of scikit-learn's class that need its defaults, and why; the others pass with ours, too."""
 
-LONG = ("test_monotonic_likelihood",)
-"""Those that go on, one iteration a fit, until nothing more is found."""
+LONG = (
+    "test_monotonic_likelihood",
+    "test_bayesian_mixture_fit_predict_n_init",
+    "test_bayesian_mixture_precisions_prior_initialisation",
+)
+"""Those that take longest with ours, and are left to ``-m slow``."""
 
 
 def altered(name):
