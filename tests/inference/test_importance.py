@@ -133,9 +133,7 @@ def test_the_exact_evidence_on_the_line(kind):
     assert len(rows) >= 2
 
 
-@pytest.mark.parametrize(
-    "name", ["m6_collinear2d", pytest.param("m7_3d", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("name", ["m6_collinear2d", pytest.param("m7_3d", marks=pytest.mark.slow)])
 def test_the_exact_evidence_in_several_dimensions(name):
     """Points that nearly lie on a line or in a plane can be shared out in ways that no one q knows:
     labellings do. Four standard errors, as there are two dozen cases."""
