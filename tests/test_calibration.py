@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import numpyro.distributions as dist
 import pytest
 
 from bayesgmm import GaussianMixture, MCMCGaussianMixture, calibrate
@@ -76,6 +77,18 @@ def test_coverage_of_quantities_of_single_clusters_and_points():
     table = coverage["covered"]("finite", n_replicates=200, n_samples=49)
     assert (table["z"].abs() < 3.5).all(), table
     assert {"mean_1", "mean_3", "together", "log_likelihood"} <= set(table.index)
+
+
+def test_distributions_of_ones_own_are_calibrated():
+    """The truth of `wrong` alone is drawn otherwise, so that one program serves both."""
+    short = dict(n_replicates=48, n_samples=19, thin=3, n_warmup=150, progress_bar=False)
+    short |= dict(means=[0.0], sds=[1.0], n_points=8, random_state=0)
+    estimator = MCMCGaussianMixture(2, component_prior="lkj")
+    found = calibrate(estimator, **short)
+    assert found.calibrated, found.summary()
+    own = {"means": dist.Normal(np.zeros(1), 1.0), "scales": dist.LogNormal(np.full(1, 2.0), 0.5)}
+    wrong = MCMCGaussianMixture(2, component_prior=own)
+    assert not calibrate(estimator, **short, truth=wrong).calibrated
 
 
 def test_what_is_said(found):
@@ -187,8 +200,10 @@ def test_bad_input_is_refused(given, message):
 def test_what_cannot_be_calibrated_is_refused():
     with pytest.raises(ValueError, match="must be an MCMCGaussianMixture.*got GaussianMixture"):
         calibrate(GaussianMixture(2), np.zeros((5, 1)))
-    with pytest.raises(ValueError, match="that Gibbs sampling has too.*got component_prior='lkj'"):
-        calibrate(MCMCGaussianMixture(2, component_prior="lkj"), np.zeros((5, 1)))
+    flat = dist.ImproperUniform(dist.constraints.real_vector, (), (1,))
+    own = {"means": flat, "scales": dist.LogNormal(np.zeros(1), 1.0)}
+    with pytest.raises(ValueError, match=r"component_prior\['means'\] must be .* drawn from"):
+        calibrate(MCMCGaussianMixture(2, component_prior=own), np.zeros((5, 1)))
 
 
 def test_a_quantity_of_another_shape_is_refused():

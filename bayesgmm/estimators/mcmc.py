@@ -47,7 +47,7 @@ from bayesgmm.estimators.sampling import (
     weight_options,
 )
 from bayesgmm.inference import chains, gibbs, splitmerge
-from bayesgmm.messages import listed, lookup
+from bayesgmm.messages import lookup
 from bayesgmm.posterior import (
     assignments,
     balls,
@@ -410,29 +410,34 @@ class MCMCGaussianMixture(MixtureEstimator):
         Raises
         ------
         ValueError
-            If an option is not as described, or the prior is of NumPyro's distributions.
+            If an option is not as described.
         """
         options = self._check_options()
-        if component_priors.is_numpyros(self.component_prior):
-            raise ValueError(
-                "specification, and calibrate, know priors that Gibbs sampling has too: "
-                f"{listed(component_priors.KINDS)}, or an object of theirs; got "
-                f"component_prior={self.component_prior!r}."
-            )
         kept = Entered(np.asarray(self._enter(X).X, np.float64), None)
         check_univariate(self.covariance_type, kept.X.shape[1])
         units = self._units(kept, self._family.scaling)
         seen = component_priors.Seen(kept, units, self._family, options.known)
-        own = component_priors.resolved(self.component_prior, self._given(), seen)
+        if component_priors.is_numpyros(self.component_prior):
+            from bayesgmm.estimators import nuts
+
+            own, units = nuts.settled(self.component_prior, units, self._family)
+        else:
+            own = component_priors.resolved(self.component_prior, self._given(), seen)
         return self._specified(own, units, options, len(kept.X))
 
     def _specified(
         self, own: Any, units: Standardizer, options: WeightOptions, n_rows: int
     ) -> Specification:
-        plain, in_core = (
-            component_priors.in_core(own, each, self._family)
-            for each in (Standardizer.identity(len(units.scale)), units)
-        )
+        if component_priors.is_numpyros(self.component_prior):
+            from bayesgmm.estimators import nuts
+
+            plain = own
+            in_core = nuts.given_in_core(self.component_prior, units, self.covariance_type)
+        else:
+            plain, in_core = (
+                component_priors.in_core(own, each, self._family)
+                for each in (Standardizer.identity(len(units.scale)), units)
+            )
         prior = gibbs.GibbsPrior(options.prior, options.concentration, plain)
         form = choose_form(len(units.scale), self._family.axis_aligned)
         config = self._configs(options, n_rows, form)[1]
@@ -534,10 +539,7 @@ class MCMCGaussianMixture(MixtureEstimator):
         self._draws = joined(self._draws if resume else None, new)
         self._stats = joined_stats(self._stats if resume else None, found.stats)
         self._kept, self._options = kept, options
-        expressible = not component_priors.is_numpyros(self.component_prior)
-        self._specification = (
-            self._specified(found.prior, units, options, len(kept.X)) if expressible else None
-        )
+        self._specification = self._specified(found.prior, units, options, len(kept.X))
         self.__dict__.pop("_tree", None)
         self.n_iter_ = int(draws.state.sweep.max())
         self.n_draws_ = self._draws.alpha.size
@@ -845,8 +847,11 @@ class MCMCGaussianMixture(MixtureEstimator):
         """The draws as an xarray DataTree, made when first asked for.
 
         Its groups are posterior, sample_stats, log_likelihood (of each point, where that is not too
-        large), log_prior, posterior_predictive, prior, prior_predictive and observed_data; those of
-        the prior not where it is made of NumPyro's distributions.
+        large), log_prior, posterior_predictive, prior, prior_predictive and observed_data. The
+        densities in log_prior are of the weights (`lp_weights`: their partition, where the number
+        of components is not known) and of means and covariances (`lp_components`), where the prior
+        is made of NumPyro's distributions in the parameters that these have. Of a process all that
+        is said of the prior is of the process itself, not of its truncation.
         """
         check_is_fitted(self)
         if not hasattr(self, "_tree"):
@@ -883,10 +888,8 @@ class MCMCGaussianMixture(MixtureEstimator):
         return summary.tree(groups, names, np.asarray(self._rows), attrs)
 
     def _prior_groups(self) -> dict[str, dict[str, np.ndarray]]:
-        """What the prior says, unless it is NumPyro's own."""
+        """What the prior says."""
         spec = self._specification
-        if spec is None:
-            return {}
         groups = prior_groups(spec, len(self._kept.X), PREDICTED)
         return {**groups, "log_prior": log_prior_group(spec, self._draws)}
 

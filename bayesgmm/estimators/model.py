@@ -12,10 +12,14 @@ from bayesgmm.core.mixture import LOG_2PI, Mixture
 from bayesgmm.estimators.chains import Sample, in_order
 from bayesgmm.estimators.priors import area_of
 from bayesgmm.estimators.sampling import WeightOptions
+from bayesgmm.inference import given
 from bayesgmm.inference.chains import Draws
 from bayesgmm.inference.gibbs import GibbsConfig, GibbsPrior
 from bayesgmm.inference.simulate import Simulated, simulate
 from bayesgmm.posterior import prior as densities
+
+MIDDLE = 1001
+"""Draws of means whose median stands for where they are."""
 
 
 class Specification(NamedTuple):
@@ -29,8 +33,8 @@ class Specification(NamedTuple):
     options : WeightOptions
     units : Standardizer
         Those that the sampler computes in.
-    components : NormalInverseWishart, IndependentPrior or HierarchicalPrior
-        Of one component, in those units.
+    components : NormalInverseWishart, IndependentPrior, HierarchicalPrior, or dict
+        Of one component, in those units; NumPyro distributions if a dict.
     """
 
     prior: GibbsPrior
@@ -53,6 +57,15 @@ class Specification(NamedTuple):
     def n_features(self) -> int:
         """D."""
         return len(self.units.scale)
+
+    @property
+    def centre(self) -> np.ndarray:
+        """Where the means of the components are in the prior, [D]: of draws, if it is a dict."""
+        own = self.prior.components
+        if isinstance(own, dict):
+            draws = given.drawn(np.random.default_rng(0), own, self.family, (MIDDLE, 1))
+            return np.median(draws[0][:, 0], axis=0)
+        return np.asarray(own.mean, float)[0]
 
     def simulate(self, rng: np.random.Generator, n_points: int, n_draws: int) -> Simulated:
         """Draws of the whole model from the prior, in the user's units."""

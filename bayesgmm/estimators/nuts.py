@@ -35,10 +35,10 @@ from bayesgmm.estimators.sampling import (
 from bayesgmm.inference import nuts
 from bayesgmm.inference.calls import Asked, Lane
 from bayesgmm.inference.chains import Draws
+from bayesgmm.inference.given import check_draws, check_given
 from bayesgmm.inference.model import (
     ModelConfig,
     ModelPrior,
-    check_given,
     leftover,
     lkj_prior,
     mixture_model,
@@ -89,7 +89,8 @@ def model_prior(
     units : Standardizer
     config : ModelConfig
     """
-    return _with_weights(_components(component_prior, units, config), options)
+    core = given_in_core if component_priors.is_numpyros(component_prior) else _in_core
+    return _with_weights(core(component_prior, units, config.covariance_type), options)
 
 
 def _with_weights(components: Any, options: WeightOptions) -> ModelPrior:
@@ -98,21 +99,42 @@ def _with_weights(components: Any, options: WeightOptions) -> ModelPrior:
     return ModelPrior(components, np.float64(options.alpha), options.concentration, discount)
 
 
-def _components(component_prior: Any, units: Standardizer, config: ModelConfig) -> Any:
+def _in_core(component_prior: Any, units: Standardizer, covariance_type: str) -> Any:
+    return component_priors.in_core(component_prior, units, priors.CONJUGATE[covariance_type])
+
+
+def given_in_core(component_prior: Any, units: Standardizer, covariance_type: str) -> dict:
+    """Distributions of a component in the units of the sampler (`settled`), a dict checked."""
     if isinstance(component_prior, dict):
-        check_given(component_prior, config, len(units.scale))
+        check_given(component_prior, covariance_type, len(units.scale))
         return component_prior
+    zero, one = np.zeros_like(units.centre), np.ones_like(units.scale)
+    return lkj_prior(zero, one, priors.CONJUGATE[covariance_type])
+
+
+def as_distributions(component_prior: Any, units: Standardizer, family: Covariance) -> Any:
+    """A prior in the units of the user, "lkj" as the distributions that it is."""
     if isinstance(component_prior, str):
-        zero, one = np.zeros_like(units.centre), np.ones_like(units.scale)
-        return lkj_prior(zero, one, config.family)
-    return component_priors.in_core(component_prior, units, config.family)
+        return lkj_prior(units.centre, units.scale, family)
+    return component_prior
 
 
-def units_of(component_prior: Any, units: Standardizer) -> Standardizer:
-    """Those of the sampler: the user's, if distributions are given in them."""
+def settled(
+    component_prior: Any, units: Standardizer, family: Covariance
+) -> tuple[Any, Standardizer]:
+    """A prior in the units of the user, and the units of the sampler.
+
+    These are the user's, if distributions are given in them.
+
+    Raises
+    ------
+    ValueError
+        If one of the distributions cannot be drawn from.
+    """
     if not isinstance(component_prior, dict):
-        return units
-    return Standardizer.identity(len(units.scale))
+        return as_distributions(component_prior, units, family), units
+    check_draws(component_prior)
+    return component_prior, Standardizer.identity(len(units.scale))
 
 
 # --- chains ---------------------------------------------------------------------------------------
@@ -143,9 +165,8 @@ def sampled(
     -------
     Sampled, or None if the chains are not those of this model
     """
-    units = units_of(own, units)
-    family = priors.CONJUGATE[estimator.covariance_type]
     model = model_config(options, estimator.covariance_type, estimator.max_components)
+    full, units = settled(own, units, model.family)
     config, prior = nuts.NutsConfig(model), model_prior(own, options, units, model)
     data = standard_data(kept.X, kept.weight, units)
     asked = estimator.n_samples, estimator.thin, _n_warmup(estimator)
@@ -159,9 +180,7 @@ def sampled(
         asked = *asked[:2], 0
     with Bar(estimator.progress_bar) as bar:
         found = nuts.run(states, data, prior, config, *asked, bar)
-    if isinstance(own, str):
-        own = lkj_prior(units.centre, units.scale, family)
-    return Sampled(found.draws, config, units, own, said_of(found, model), found.stats._asdict())
+    return Sampled(found.draws, config, units, full, said_of(found, model), found.stats._asdict())
 
 
 def _n_warmup(estimator: Any) -> int:
@@ -357,10 +376,8 @@ def _own(component_prior: Any, X: np.ndarray, family: Covariance, options: Weigh
     """The prior with all of its numbers, in the units of the points."""
     kept = Entered(X, None)
     units = Standardizer.fit(X, None, family.scaling)
-    if isinstance(component_prior, str) and component_prior == "lkj":
-        return lkj_prior(units.centre, units.scale, family)
-    if isinstance(component_prior, dict):
-        return component_prior
+    if component_priors.is_numpyros(component_prior):
+        return as_distributions(component_prior, units, family)
     seen = component_priors.Seen(kept, units, family, options.known)
     given = dict.fromkeys(component_priors.SKLEARN)
     return component_priors.resolved(component_prior, given, seen)

@@ -84,8 +84,7 @@ def quantities_of(
     """Every quantity of draws [R, S], by name."""
     log_weights, means, scales = sample.mixtures
     found = {**label_free(sample, spec.options), "largest_cluster": sample.counts.max(-1)}
-    centre = np.asarray(spec.prior.components.mean, float)
-    found["log_density"] = log_density(sample.mixtures, centre)[..., 0]
+    found["log_density"] = log_density(sample.mixtures, spec.centre[None])[..., 0]
     covariances = scales @ np.swapaxes(scales, -1, -2)
     draws = Replicates(np.exp(log_weights), means, covariances, sample.labels, points)
     for name, quantity in (QUANTITIES | own).items():

@@ -20,7 +20,7 @@ site               what
 =================  ==================================================================
 
 Under a prior that is a dict of distributions its keys are sites in the place of ``inverse_scales``
-and ``variances`` (`GIVEN`). ``weights`` of a process, ``common_scale`` of full matrices and
+and ``variances`` (`given.GIVEN`). ``weights`` of a process, ``common_scale`` of full matrices and
 ``covariances`` are deterministic.
 
 References
@@ -47,6 +47,7 @@ from bayesgmm.core.covariance import FAMILIES, Covariance, pack
 from bayesgmm.core.forms import Form, exact_form
 from bayesgmm.core.independent import HierarchicalPrior, IndependentPrior
 from bayesgmm.core.mixture import Mixture
+from bayesgmm.inference import given
 from bayesgmm.inference.distribution import MixtureSample, MultivariateNormalMixture
 from bayesgmm.inference.factors import (
     Concentration,
@@ -99,7 +100,7 @@ class ModelPrior(NamedTuple):
     ----------
     components : NormalInverseWishart, IndependentPrior, HierarchicalPrior, or dict
         Of one component: leaves [1, ...]; or NumPyro distributions of one component, by the names
-        of `GIVEN`.
+        of `given.GIVEN`.
     alpha : []
         The concentration, or where it begins if it is learned.
     concentration : ConcentrationPrior
@@ -277,90 +278,24 @@ def _hierarchical(prior: HierarchicalPrior, config: ModelConfig) -> tuple[Array,
 
 # --- components whose distributions are given -----------------------------------------------------
 
-GIVEN = {
-    "scales": "standard deviations, [D], [] if all features have one",
-    "correlations": "lower Cholesky factor of the correlation matrix, [D, D]",
-    "scale_tril": "lower Cholesky factor of the covariance, [D, D]",
-    "covariances": "covariance matrix, [D, D]",
-    "variances": "variances, [D], [] if all features have one",
-}
-"""Beside ``means``, [D]: what may be given of one component, alone or the first two together."""
-
-WAYS = {
-    False: (("scales", "correlations"), ("scale_tril",), ("covariances",)),
-    True: (("scales",), ("variances",)),
-}
-"""The keys that go together, by whether features are independent."""
-
 
 def _given(distributions: dict[str, Any], config: ModelConfig) -> tuple[Array, Array]:
-    way = check_given(distributions, config)
+    way = given.check_given(distributions, config.covariance_type)
     means = numpyro.sample("means", _repeated(distributions["means"], config.n_components))
     D = means.shape[-1]
     if config.family.pooled:  # one event, so that "covariances" has the shape of scikit-learn
-        sites = [numpyro.sample(name, _one(distributions[name]))[None] for name in way]
+        sites = [numpyro.sample(name, given.one(distributions[name]))[None] for name in way]
     else:
-        one = config.n_components
-        sites = [numpyro.sample(name, _repeated(distributions[name], one)) for name in way]
-    scales = READ[way](*sites)
+        each = {name: _repeated(distributions[name], config.n_components) for name in way}
+        sites = [numpyro.sample(name, each[name]) for name in way]
+    scales = given.READ[way](*sites)
     if not config.family.axis_aligned:
         return means, scales.reshape(-1, D, D)
     return means, _wide(scales.reshape(len(scales), -1), config, D)
 
 
-def _one(distribution: Any) -> Any:
-    """The distribution of one component, as one event."""
-    return distribution.to_event(len(distribution.batch_shape))
-
-
 def _repeated(distribution: Any, times: int) -> Any:
-    return _one(distribution).expand([times]).to_event(1)
-
-
-READ: dict[tuple[str, ...], Callable] = {
-    ("scales", "correlations"): lambda scales, roots: scales[..., None] * roots,
-    ("scale_tril",): lambda roots: roots,
-    ("covariances",): cholesky,
-    ("scales",): lambda scales: scales,
-    ("variances",): jnp.sqrt,
-}
-"""Scales of a mixture from sites that go together."""
-
-
-def check_given(
-    distributions: dict[str, Any], config: ModelConfig, D: int | None = None
-) -> tuple[str, ...]:
-    """The keys beside ``means`` of a dict of distributions of one component, checked.
-
-    D is that of ``means`` when not given.
-
-    Raises
-    ------
-    ValueError
-        If they are not keys that go together, or a distribution has another shape.
-    """
-    aligned, isotropic = config.family.axis_aligned, config.family.isotropic
-    if D is None:
-        D = int(np.prod(distributions["means"].shape())) if "means" in distributions else 0
-    ways = [("scales",), *WAYS[False][1:]] if D == 1 and not aligned else WAYS[aligned]
-    keys = set(distributions)
-    way = next((way for way in ways if keys == {"means", *way}), None)
-    if way is None:
-        choices = "; or ".join(", ".join(f"'{name}'" for name in ("means", *way)) for way in ways)
-        raise ValueError(
-            f"component_prior, a dict, must have the keys {choices}; got "
-            f"{sorted(distributions)}, for covariance_type={config.covariance_type!r}."
-        )
-    square = ("correlations", "scale_tril", "covariances")
-    for name in ("means", *way):
-        wanted = (D, D) if name in square else () if isotropic and name != "means" else (D,)
-        found = tuple(distributions[name].shape())
-        if found != wanted:
-            raise ValueError(
-                f"component_prior[{name!r}] must be a distribution of one component, of shape "
-                f"{wanted}, got shape {found}."
-            )
-    return way
+    return given.one(distribution).expand([times]).to_event(1)
 
 
 LKJ = 1.0
@@ -395,7 +330,7 @@ def lkj_prior(
     Returns
     -------
     dict
-        Distributions of one component, as `GIVEN` names them.
+        Distributions of one component, as `given.GIVEN` names them.
     """
     mean, spread = np.asarray(mean), np.asarray(spread)
     size = np.sqrt(np.mean(np.square(spread))) if family.isotropic else spread
@@ -454,11 +389,6 @@ def _start_of_sticks(start: Start) -> Array:
     return jnp.clip(start.weights / (1 - before), 1e-3, 1 - 1e-3)[:-1]
 
 
-def _start_of_correlations(start: Start) -> Array:
-    deviations = jnp.sqrt(start.variances)
-    return cholesky(start.covariances / (deviations[:, :, None] * deviations[:, None, :]))
-
-
 STARTS: dict[str, Callable[[Start], Array]] = {
     "concentration": lambda start: start.alpha,
     "weights": lambda start: start.weights,
@@ -469,7 +399,7 @@ STARTS: dict[str, Callable[[Start], Array]] = {
     "common_factor": lambda start: cholesky(start.common),
     "common_scale": lambda start: start.common,
     "scales": lambda start: jnp.sqrt(start.variances),
-    "correlations": _start_of_correlations,
+    "correlations": lambda start: given.SITES["correlations"](cholesky(start.covariances)),
     "scale_tril": lambda start: cholesky(start.covariances),
     "covariances": lambda start: start.covariances,
 }

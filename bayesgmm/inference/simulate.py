@@ -6,6 +6,7 @@ that its partition comes first, by the urn of Pitman (1995): after i points in t
 one opens a cluster with probability (alpha + t d) / (alpha + i), or joins cluster c with
 probability (n_c - d) / (alpha + i). Given the partition the weights of the clusters and of what
 is left are Dirichlet(n_1 - d, ..., n_t - d, alpha + t d), and the rest is broken stick by stick.
+Components whose distributions are given are drawn by these.
 
 References
 ----------
@@ -22,6 +23,7 @@ from bayesgmm.core.conjugate import NormalInverseWishart
 from bayesgmm.core.covariance import Covariance
 from bayesgmm.core.independent import HierarchicalPrior
 from bayesgmm.core.mixture import Mixture
+from bayesgmm.inference import given
 from bayesgmm.inference.gibbs import GibbsConfig, GibbsPrior
 
 STICKS = 32
@@ -202,9 +204,11 @@ def _components(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Means [S, T, D] and scales [S, T, D, D] of S draws of T components, and C0 [S, 1, ...]."""
     S, T = size
+    C0 = np.zeros((S, 1))
+    if isinstance(prior, dict):
+        return *given.drawn(rng, prior, family, size), C0
     leaf = lambda name: np.asarray(getattr(prior, name), float)  # noqa: E731
     random_scale = isinstance(prior, HierarchicalPrior)
-    C0 = np.zeros((S, 1))
     if random_scale:
         C0 = _wishart(rng, leaf("shape")[0], leaf("rate")[0], S, family)[:, None]
     scale = 2.0 * C0 if random_scale else leaf("scale")[0]

@@ -179,4 +179,17 @@ def tree(
     coords = {"feature": feature, "feature_bis": feature, "obs_id": obs_id}
     rank = np.ndim(groups["posterior"].get("scale", 0)) - 2
     dims = {**DIMS, "scale": DIMS["scale"][: max(rank, 0)]}
+    groups = {name: _with_signed_labels(group) for name, group in groups.items()}
     return from_dict(groups, coords=coords, dims=dims, attrs={"/": attrs})
+
+
+def _with_signed_labels(group: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Labels in the shortest type that has room for twice their negative: ArviZ turns them round.
+
+    Numbers of the sampler's type, without a sign, make it fail.
+    """
+    if "labels" not in group:
+        return group
+    labels = np.asarray(group["labels"])
+    signed = np.min_scalar_type(-2 * int(labels.max(initial=0)) - 1)
+    return {**group, "labels": labels.astype(signed)}

@@ -366,27 +366,6 @@ def test_warm_start_goes_on_bit_for_bit(X):
         parts.set_params(n_chains=2).fit(X + 1.0)
 
 
-def test_posterior_is_arvizs_tree(model, X, tmp_path):
-    import xarray
-    from arviz_stats import loo, summary
-
-    tree = model.posterior_
-    posterior = tree["posterior"]
-    assert posterior["means"].dims == ("chain", "draw", "cluster", "feature")
-    assert posterior["covariances"].shape == (2, 100, 2, 2, 2)
-    assert posterior.coords["feature"].values.tolist() == ["height", "weight"]
-    assert posterior["n_clusters"].dims == ("chain", "draw")
-    # the pointwise log likelihood adds up to that of the sampler
-    pointwise = tree["log_likelihood"]["x"]
-    np.testing.assert_allclose(pointwise.sum("obs_id"), posterior["log_likelihood"], rtol=1e-8)
-    assert np.isfinite(loo(tree).elpd)
-    table = summary(tree, var_names=["entropy", "log_likelihood"])
-    assert len(table) == 2
-    tree.to_netcdf(tmp_path / "draws.nc", engine="h5netcdf")
-    with xarray.open_datatree(tmp_path / "draws.nc", engine="h5netcdf") as back:
-        np.testing.assert_array_equal(back["posterior"]["means"], posterior["means"])
-
-
 def test_rows_keep_their_labels(model, X):
     assert model.posterior_["posterior"].coords["obs_id"].values.tolist() == X.index.tolist()
     weight = np.arange(24) % 3

@@ -8,6 +8,7 @@ from scipy import stats
 from sklearn.exceptions import ConvergenceWarning
 
 from bayesgmm import MCMCGaussianMixture
+from bayesgmm.estimators.model import log_prior_group, prior_groups, sample_of
 from tests.conftest import assert_mean
 
 N = 24
@@ -87,6 +88,74 @@ def test_draws_from_the_prior_are_those_of_the_exact_prior(unknown):
     assert (held.sum(1) == prior["n_clusters"].values[0]).all()
     counts = (labels[:, :, None] == np.arange(held.shape[1])).sum(1)
     assert (np.diff(counts, axis=1) <= 0).all()  # the largest cluster first, as in the posterior
+
+
+# --- distributions of NumPyro ---------------------------------------------------------------------
+
+WIDE = np.random.default_rng(3).normal([100.0, 5.0], [20.0, 1.0], size=(N, 2))
+
+
+def specified(n_components=2, component_prior="lkj", **options):
+    """The model alone: nothing is sampled, and nothing of the sampler compiled."""
+    return MCMCGaussianMixture(
+        n_components, component_prior=component_prior, **options
+    ).specification(WIDE)
+
+
+def test_draws_from_a_prior_of_distributions():
+    for n_components in (2, "dp"):
+        groups = prior_groups(specified(n_components), N, 10**6)
+        found = {name: values[0] for name, values in groups["prior"].items()}
+        held = found["weights"] > 0
+        assert (held.sum(1) == found["n_clusters"]).all()
+        means, covariances = found["means"][held], found["covariances"][held]
+        law = stats.norm(WIDE[:, 0].mean(), WIDE[:, 0].std())
+        assert stats.kstest(means[:, 0], law.cdf).pvalue > 1e-3
+        sd = np.sqrt(covariances[:, 1, 1])
+        law = stats.lognorm(1.0, scale=WIDE[:, 1].std() / 2)
+        assert stats.kstest(sd, law.cdf).pvalue > 1e-3
+        r = covariances[:, 0, 1] / np.sqrt(covariances[:, 0, 0]) / sd
+        assert stats.kstest((r + 1) / 2, stats.uniform.cdf).pvalue > 1e-3
+        points = groups["prior_predictive"]["x"][0]
+        assert points.shape == (500, N, 2)
+        assert_mean(points[:, 0], WIDE.mean(0))
+
+
+def test_log_prior_of_distributions_is_scipys():
+    """In the user's units, whether the distributions are given or made of the data."""
+    spec = specified(weight_concentration_prior=0.4)
+    sample = sample_of(spec.simulate(np.random.default_rng(0), N, 20), spec.family)
+    found = log_prior_group(spec, sample)
+    log_w, means, scales = (leaf[:, 0] for leaf in sample.mixtures)
+    sd = np.sqrt(np.square(scales).sum(-1))
+    expected = stats.norm.logpdf(means, WIDE.mean(0), WIDE.std(0)).sum((1, 2))
+    expected += stats.lognorm.logpdf(sd, 1.0, scale=WIDE.std(0) / 2).sum((1, 2)) - 2 * np.log(2)
+    np.testing.assert_allclose(found["lp_components"][:, 0], expected, rtol=1e-8)
+    expected = [stats.dirichlet.logpdf(w / w.sum(), [0.4, 0.4]) for w in np.exp(log_w)]
+    np.testing.assert_allclose(found["lp_weights"][:, 0], expected, rtol=1e-8)
+    given = specified(component_prior=spec.prior.components, weight_concentration_prior=0.4)
+    again = log_prior_group(given, sample)
+    np.testing.assert_array_equal(again["lp_components"], found["lp_components"])
+    np.testing.assert_array_equal(given.units.scale, 1.0)  # those that distributions are given in
+    assert (given.centre == spec.centre).all()
+    assert (np.abs(spec.centre - WIDE.mean(0)) < 0.2 * WIDE.std(0)).all()
+
+
+def test_log_prior_of_a_process_of_distributions_is_relative():
+    """What clusters add has mean 0 under the prior, so that their number is left alone."""
+    spec = specified("dp", weight_concentration_prior=1.0)
+    sample = sample_of(spec.simulate(np.random.default_rng(0), 6, 2_000), spec.family)
+    found = log_prior_group(spec, sample)
+    values, number = found["lp_components"][:, 0], sample.n_clusters[:, 0]
+    for k in (1, 2, 3):
+        own = values[number == k]
+        error = np.hypot(1 / np.sqrt(len(own)), np.sqrt(k) / np.sqrt(10_000)) * own.std()
+        assert abs(own.mean()) < 4.5 * error
+    alone = number == 1  # Ewens: 5! / (1 2 ... 6) of one cluster among six points
+    np.testing.assert_allclose(found["lp_weights"][alone], np.log(1 / 6))
+
+
+# --- power scaling --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["known", "unknown"])

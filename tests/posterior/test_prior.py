@@ -1,6 +1,7 @@
 """Log prior densities of draws, against SciPy's."""
 
 import numpy as np
+import numpyro.distributions as dist
 import pytest
 from scipy import stats
 
@@ -97,6 +98,33 @@ def test_relative_density_has_mean_zero(kind, family):
         nobody = densities.log_components(means, scales, member & False, *given[3:])
         values = values - nobody  # the density of C0 itself
     assert_mean(values, 0.0)
+
+
+@pytest.mark.parametrize("family", ["full", "tied"])
+def test_density_under_distributions_that_are_given(family):
+    """Of their sites; that of a covariance all share counts once, and relative ones have mean 0."""
+    dof, scale = 5.0, np.array([0.5, 1.0])
+    own = {"means": dist.Normal(MEAN, scale), "scales": dist.LogNormal(np.zeros(2), 0.5)}
+    own["correlations"] = dist.LKJCholesky(2, dof)
+    found = drawn(own, family, 20_000)
+    assert found.scale.shape == (20_000, 1)
+    _, means, scales = found.mixtures
+    sds = np.sqrt(np.square(scales).sum(-1))
+    r = scales[..., 1, 0] / sds[..., 1]
+    of_covariance = stats.lognorm.logpdf(sds, 0.5).sum(-1)
+    of_covariance += stats.beta.logpdf((r + 1) / 2, dof, dof) - np.log(2.0)
+    of_mean = stats.norm.logpdf(means, MEAN, scale).sum(-1)
+    counted = 1 if family == "tied" else 3
+    expected = of_covariance[:, :counted].sum(1) + of_mean.sum(1)
+    member = np.ones((20_000, 3), bool)
+    given = means, scales, member, own, FAMILIES[family]
+    values = densities.log_components(*given)
+    assert_close(values, expected, rtol=1e-8)
+    relative = densities.log_components(*given, relative=True)
+    shift = values - relative  # the mean, which is estimated from 10,000 draws
+    assert np.ptp(shift) < 1e-9
+    error = np.hypot(1 / np.sqrt(20_000), 3 / np.sqrt(10_000)) * values.std()
+    assert abs(relative.mean()) < 4.5 * error
 
 
 def test_members_alone_count():
