@@ -36,7 +36,7 @@ from bayesgmm.core.forms import exact_form
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.sweep import log_likelihood
 from bayesgmm.posterior import laws
-from bayesgmm.posterior.laws import Given, Law, Natural
+from bayesgmm.posterior.laws import Given, Natural
 
 LARGEST = 10
 """Components whose orders are summed over: beyond, this would take minutes."""
@@ -45,7 +45,7 @@ LABELLINGS, DRAWS = 500, 1000
 """Of each half: labellings that make q, and draws from the posterior and from q."""
 
 PRODUCTS = LABELLINGS * (1 << 7) * 8
-"""Products that the orders of all labellings may take, for one draw: beyond, labellings are fewer."""
+"""Products that the orders of all labellings may take for one draw: beyond, these are fewer."""
 
 PIECE = 8192
 """Pairs of a draw and a labelling that are worked on together: they stay in the cache."""
@@ -72,9 +72,9 @@ class Chains(NamedTuple):
 
 
 class Bridged(NamedTuple):
-    """Log evidence, its standard error, and the share of the draws of q that count.
+    """Log evidence, its standard error, and the overlap of q and the posterior.
 
-    `overlap` is the relative effective number of the draws from q, 1 if it is the posterior.
+    The last is the mean over q of p / (s1 p + s2 q) with p the posterior: 1 if they are the same.
     """
 
     log_evidence: float
@@ -109,14 +109,13 @@ def bridge(
     Bridged
     """
     S = chains.log_likelihood.shape[1] // 2
-    halves = [
-        jax.tree.map(lambda leaf: leaf[:, part], chains) for part in (slice(S), slice(-S, None))
-    ]
-    found = [
-        _one_half(*pair, data, prior, alpha, family, rng) for pair in (halves, halves[::-1])
-    ]
+    first, second = (_rows(chains, part) for part in (slice(S), slice(-S, None)))
+    pairs = (first, second), (second, first)
+    found = [_one_half(*pair, data, prior, alpha, family, rng) for pair in pairs]
     mean, error, overlap = (np.array(part) for part in zip(*found, strict=True))
-    return Bridged(float(mean.mean()), float(np.sqrt(np.square(error).sum()) / 2), overlap.min())
+    return Bridged(
+        float(mean.mean()), float(np.sqrt(np.square(error).sum()) / 2), float(overlap.min())
+    )
 
 
 def _one_half(
@@ -159,6 +158,10 @@ def _thinned(chains: Chains, most: int) -> Chains:
     """Evenly spaced draws of each chain, at most so many in all."""
     C, S = chains.log_likelihood.shape
     rows = np.linspace(0, S - 1, max(min(S, most // C), 1)).astype(int)
+    return _rows(chains, rows)
+
+
+def _rows(chains: Chains, rows: Any) -> Chains:
     return jax.tree.map(lambda leaf: leaf[:, rows], chains)
 
 
@@ -239,9 +242,8 @@ def _bridged(of_posterior: np.ndarray, of_proposal: np.ndarray) -> Bridged:
     of_p = np.exp(-np.logaddexp(np.log(s1) + ahead - log_z, np.log(s2)))
     first = of_q.var(ddof=1) / of_q.size / of_q.mean() ** 2
     second = (_error_of_mean(of_p) / of_p.mean()) ** 2
-    weights = np.exp(behind - behind.max())
-    overlap = weights.sum() ** 2 / np.square(weights).sum() / weights.size
-    return Bridged(log_z + middle, float(np.sqrt(first + second)), overlap)
+    overlap = float(of_q.mean())
+    return Bridged(float(log_z + middle), float(np.sqrt(first + second)), overlap)
 
 
 def _log_mean(logs: np.ndarray) -> float:
@@ -254,7 +256,8 @@ def _effective(values: np.ndarray) -> float:
 
     if np.ptp(values) == 0:
         return float(values.size)
-    return float(np.nan_to_num(np.clip(array_stats.ess(np.clip(values, -1e3, 1e3), method="mean"), 1, values.size), nan=1.0))
+    found = array_stats.ess(np.clip(values, -1e3, 1e3), method="mean")
+    return float(np.clip(np.nan_to_num(found, nan=1.0), 1, values.size))
 
 
 def _error_of_mean(values: np.ndarray) -> float:

@@ -90,7 +90,7 @@ class Given(NamedTuple):
 @partial(jax.jit, static_argnames=("family",))
 def laws(given: Given, data: Data, prior: Any, family: Covariance) -> Law:
     """The law of the parameters given each of the labellings."""
-    return jax.vmap(lambda one: _law(one, data, prior, family))(given)
+    return jax.lax.map(lambda one: _law(one, data, prior, family), given)  # N x K for one of them
 
 
 def _law(given: Given, data: Data, prior: Any, family: Covariance) -> Law:
@@ -130,14 +130,14 @@ BLOCKS: dict[type, Callable] = {
 """Laws of the components under each kind of prior."""
 
 
-def draws(
-    law: Law, alpha: float, family: Covariance, rng: np.random.Generator
-) -> Mixture:
+def draws(law: Law, alpha: float, family: Covariance, rng: np.random.Generator) -> Mixture:
     """One mixture of each of the laws, [S, K, ...]."""
     mean, *_ = law.components
     shapes, noise = law.shapes, rng.standard_normal(mean.shape)
     above = rng.standard_normal(law.components.scale.shape)
-    means, scales = _from_variates(law.components, Variates(_log_gamma(rng, shapes), above, noise), family)
+    means, scales = _from_variates(
+        law.components, Variates(_log_gamma(rng, shapes), above, noise), family
+    )
     means, scales = np.asarray(means), np.asarray(scales)
     if law.precision is not None:
         means = mean + _spread(law.precision, noise)
