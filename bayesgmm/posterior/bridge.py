@@ -147,7 +147,7 @@ def _one_half(
         likelihood + laws.log_prior(theta, prior, alpha, family) - log_density(theta, proposal)
         for theta, likelihood in zip((posterior, proposed), likelihoods, strict=True)
     ]
-    return _bridged(ratios[0].reshape(C, S), ratios[1])
+    return bridged(ratios[0].reshape(C, S), ratios[1])
 
 
 def _merged(leaf: np.ndarray) -> np.ndarray:
@@ -225,7 +225,7 @@ def log_permanent(logs: np.ndarray) -> np.ndarray:
 # --- the bridge -----------------------------------------------------------------------------------
 
 
-def _bridged(of_posterior: np.ndarray, of_proposal: np.ndarray) -> Bridged:
+def bridged(of_posterior: np.ndarray, of_proposal: np.ndarray) -> Bridged:
     """From log p(x, theta) - log q(theta) at draws of the posterior [C, S], and of q [M]."""
     middle = np.median(of_posterior)
     ahead, behind = of_posterior - middle, of_proposal - middle

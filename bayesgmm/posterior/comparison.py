@@ -1,12 +1,14 @@
-r"""Models compared by their evidence: Bayes factors and posterior probabilities, with errors.
+r"""Models compared by their evidence, and how much a posterior depends on each part of its prior.
 
 What else compares models is ArviZ's and works on `posterior_` as it is: `arviz_stats.loo` and
-`compare` (with stacking weights) on its log likelihood, labels summed out, `psense_summary` on its
-two log priors, and posterior predictive checks on its replicas (docs/theory/evidence.md).
+`compare` (with stacking weights) on its log likelihood, labels summed out, and predictive checks on
+its replicas (docs/theory/evidence.md).
 
 References
 ----------
 Kass and Raftery (1995), *Journal of the American Statistical Association* 90, 773-795.
+Kallioinen, Paananen, Burkner and Vehtari (2024), *Statistics and Computing* 34, 57: sensitivity to
+powers of a prior.
 """
 
 from collections.abc import Mapping, Sequence
@@ -118,3 +120,87 @@ def _log_prior(prior: Any, R: int) -> np.ndarray:
     with np.errstate(divide="ignore"):
         logs = np.log(found)
     return logs - logsumexp(logs)
+
+
+# --- sensitivity ----------------------------------------------------------------------------------
+
+PARTS = {
+    "weights": ("prior", "lp_weights"),
+    "components": ("prior", "lp_components"),
+    "likelihood": ("likelihood", None),
+}
+"""Columns of `prior_sensitivity`: ArviZ's group, and the variable of it."""
+
+
+def prior_sensitivity(posterior: Any, var_names: Sequence[str] | None = None) -> Any:
+    """How much quantities change with powers of each part of the prior, and of the likelihood.
+
+    `arviz_stats.psense` on the parts apart. A part whose density is the same at all draws, as that
+    of the weights is under a Dirichlet(1, ..., 1), is none that a power changes: 0, where ArviZ
+    has an error.
+
+    Parameters
+    ----------
+    posterior : DataTree
+        `posterior_` of an `MCMCGaussianMixture`, with the groups log_prior and log_likelihood.
+    var_names : sequence of str, optional
+        Quantities; when not given, all that do not depend on labels and vary. Those of labelled
+        components mean nothing here.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by the quantity; columns `weights`, `components` and `likelihood`: above 0.05 it
+        depends on that part.
+
+    Raises
+    ------
+    ValueError
+        If a group is missing, or a quantity is not one of them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayesgmm import MCMCGaussianMixture
+    >>> from bayesgmm.posterior.comparison import prior_sensitivity
+    >>> X = np.random.default_rng(0).normal(size=(50, 1))
+    >>> model = MCMCGaussianMixture(1, random_state=0).fit(X)
+    >>> prior_sensitivity(model.posterior_, ["log_likelihood"])["weights"].to_dict()
+    {'log_likelihood': 0.0}
+    """
+    import pandas as pd
+    from arviz_stats import psense
+
+    names = _quantities(posterior, var_names)
+    columns = {}
+    for column, (group, variable) in PARTS.items():
+        if variable and np.ptp(posterior["log_prior"][variable].values) == 0:
+            columns[column] = np.zeros(len(names))
+            continue
+        own = None if variable is None else [variable]
+        found = psense(posterior, var_names=names, group=group, group_var_names=own)
+        columns[column] = [float(found[name]) for name in names]
+    return pd.DataFrame(columns, index=pd.Index(names, name="quantity"))
+
+
+def _quantities(posterior: Any, var_names: Sequence[str] | None) -> list[str]:
+    groups = getattr(posterior, "children", ())
+    missing = [name for name in ("posterior", "log_prior", "log_likelihood") if name not in groups]
+    if missing:
+        raise ValueError(
+            "posterior must be the posterior_ of an MCMCGaussianMixture, a DataTree with the "
+            f"groups posterior, log_prior and log_likelihood; {', '.join(missing)} missing. (The "
+            "last is left out of very large fits, the one before for priors of NumPyro's.)"
+        )
+    variables = posterior["posterior"].data_vars
+    plain = [name for name, values in variables.items() if values.dims == ("chain", "draw")]
+    if var_names is None:
+        return [name for name in plain if np.ptp(variables[name].values) > 0]
+    names = [var_names] if isinstance(var_names, str) else list(var_names)
+    wrong = [name for name in names if name not in plain]
+    if wrong:
+        raise ValueError(
+            f"var_names must be of quantities that do not depend on labels, {', '.join(plain)}; "
+            f"got {', '.join(map(str, wrong))}."
+        )
+    return names

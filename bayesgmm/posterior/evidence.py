@@ -147,7 +147,7 @@ def over_components(
         "p_one_component": float(np.exp(log_mean[0])),
         "flat": tilted.even,
     }
-    lost = never[rows] | (never[0] & ~exact)
+    lost = ~exact & (never[rows] | never[0])
     errors = np.where(lost, np.inf, np.sqrt(np.diag(covariance)))
     return EvidenceOverComponents(numbers, log_z, errors, covariance, "mfm", details)
 
