@@ -15,7 +15,6 @@ from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.slots import SlotPrior
 from bayesgmm.estimators.chains import Bar, begun, first_labels
 from bayesgmm.estimators.checks import check_number, lookup, warn_not_converged
-from bayesgmm.estimators.mcmc import MCMCGaussianMixture
 from bayesgmm.estimators.model import Specification
 from bayesgmm.estimators.points import standard_data
 from bayesgmm.estimators.priors import area_of
@@ -40,7 +39,7 @@ MOST = 200
 
 
 def log_evidence(
-    model: MCMCGaussianMixture,
+    model: Any,
     method: str = "bridge",
     *,
     n_components: Any = None,
@@ -115,11 +114,11 @@ def log_evidence(
     >>> log_evidence(model).standard_error  # of one component it is known
     0.0
     """
-    if not isinstance(model, MCMCGaussianMixture):
+    if not hasattr(type(model), "posterior_"):  # it is imported by that class
         raise TypeError(
             f"log_evidence takes a fitted MCMCGaussianMixture, got a {type(model).__name__}: it "
-            "integrates over the posterior, of which EM has none and variational Bayes its own "
-            "estimate (BayesianGaussianMixture.log_evidence)."
+            "needs draws of the posterior. Variational fits have an estimate of their own, "
+            "BayesianGaussianMixture.evidence; those of EM have bic and icl."
         )
     check_is_fitted(model)
     found = lookup(METHODS, method, "method")
@@ -131,7 +130,7 @@ def log_evidence(
         return found(task, n_components, n_sweeps)
 
 
-def _check_model(model: MCMCGaussianMixture) -> None:
+def _check_model(model: Any) -> None:
     if model.sampler_ != "gibbs":
         raise ValueError(
             "log_evidence needs draws of labels and a prior whose conditionals are known, as "
@@ -159,7 +158,7 @@ class Task(NamedTuple):
     progress_bar : bool
     """
 
-    model: MCMCGaussianMixture
+    model: Any
     spec: Specification
     data: Data
     n_points: int
@@ -167,7 +166,7 @@ class Task(NamedTuple):
     progress_bar: bool
 
     @classmethod
-    def of(cls, model: MCMCGaussianMixture, rng: Any, progress_bar: bool) -> "Task":
+    def of(cls, model: Any, rng: Any, progress_bar: bool) -> "Task":
         """Of a fitted model."""
         spec, X = model._specification, model._kept.X
         return cls(model, spec, standard_data(X, None, spec.units), len(X), rng, progress_bar)
@@ -263,6 +262,8 @@ def _by_tilting(task: Task, n_components: Any, n_sweeps: Any) -> Evidence | Evid
     sweeps = SWEEPS if n_sweeps is None else n_sweeps
     check_number(sweeps, "n_sweeps", integer=True, low=100)
     first = _of_one(task)
+    if isinstance(wanted, numbers.Integral) and wanted == 1:
+        return first
     tilted = _tilted(task, max(2, *numbers_wanted), sweeps)
     if tilted.interrupted:
         raise KeyboardInterrupt("before the evidence was known")
