@@ -25,6 +25,9 @@ from bayesgmm.posterior.evidence import Evidence, EvidenceOverComponents
 CHAINS, SWEEPS = 8, 20_000
 """Of a tilted run."""
 
+FEWEST = 20
+"""Draws of each chain that a bridge needs: the error is found from half of them."""
+
 FIRST = 1000
 """Draws of each chain with one component, where its evidence has no closed form."""
 
@@ -213,7 +216,14 @@ def _by_bridge(task: Task, n_components: Any, n_sweeps: Any) -> Evidence:
             f"method='bridge' sums over all orders of up to {bridge.LARGEST} components, got "
             f"n_components={K}: use method='mfm'."
         )
-    return _bridged(task, _chains_of(task), task.spec.options.alpha, K)
+    draws = _chains_of(task)
+    S = draws.log_likelihood.shape[1]
+    if S < FEWEST:
+        raise ValueError(
+            f"method='bridge' needs at least {FEWEST} draws of each chain, and some hundreds to be "
+            f"accurate; the model has {S}. Raise its n_samples."
+        )
+    return _bridged(task, draws, task.spec.options.alpha, K)
 
 
 def _bridged(task: Task, draws: bridge.Chains, alpha: float, K: int) -> Evidence:

@@ -220,6 +220,8 @@ def test_models_that_it_does_not_take(small):
         log_evidence(as_if(small, weight_concentration_prior=("gamma", 1.0, 1.0)))
     with pytest.raises(ValueError, match="up to 10 components, got n_components=11: use .*'mfm'"):
         log_evidence(as_if(small, n_components=11))
+    with pytest.raises(ValueError, match="at least 20 draws of each chain, .* the model has 10"):
+        log_evidence(fitted("u6", "nig_unit", 3, 1.0, n_samples=10))
     other = copy.copy(small).set_params(component_prior="lkj")
     other.sampler_ = "nuts"
     with pytest.raises(ValueError, match="fitted with sampler='nuts', component_prior='lkj'"):
@@ -301,7 +303,8 @@ def test_galaxies():
             "mfm",
             weight_prior="static",
             n_components_prior=np.r_[0.0, np.full(6, 1 / 6)],
-            thin=20,
+            max_components=8,  # room for all of them, and no more: it is faster
+            thin=10,
             **options,
         ),
         X,
