@@ -74,7 +74,7 @@ def log_probability_of_number(
     >>> import numpy as np
     >>> from bayesgmm.inference.tilting import log_probability_of_number
     >>> np.exp(log_probability_of_number(np.array(2), 2, np.array(1.0), np.zeros(3))).round(3)
-    array([0.   , 0.4  , 0.6  ])
+    array([0. , 0.4, 0.6])
     """
     K = np.arange(1, len(tilt) + 1)
     left, a = K - np.asarray(t)[..., None], K * np.asarray(alpha)[..., None]
