@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from bayesgmm.estimators.component_priors import HierarchicalPrior, IndependentPrior
     from bayesgmm.estimators.conjugate import ConjugatePrior
     from bayesgmm.estimators.em import GaussianMixture
+    from bayesgmm.estimators.evidence import log_evidence
     from bayesgmm.estimators.mcmc import MCMCGaussianMixture
     from bayesgmm.estimators.nuts import numpyro_model
     from bayesgmm.estimators.variational import BayesianGaussianMixture
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from bayesgmm.posterior.assignments import assignment_probabilities
     from bayesgmm.posterior.balls import credible_ball
     from bayesgmm.posterior.clusters import cluster_summary
+    from bayesgmm.posterior.comparison import compare_evidence, prior_sensitivity
     from bayesgmm.posterior.expectation import posterior_expectation
     from bayesgmm.posterior.partitions import expected_loss
     from bayesgmm.posterior.relabel import relabel
@@ -35,15 +37,18 @@ __all__ = [
     "assignment_probabilities",
     "calibrate",
     "cluster_summary",
+    "compare_evidence",
     "core",
     "credible_ball",
     "datasets",
     "enable_compilation_cache",
     "expected_loss",
+    "log_evidence",
     "numpyro_model",
     "plots",
     "point_partition",
     "posterior_expectation",
+    "prior_sensitivity",
     "relabel",
     "similarity_matrix",
 ]
@@ -60,11 +65,14 @@ _HOMES = {
     "MultivariateNormalMixture": "bayesgmm.inference.distribution",
     "assignment_probabilities": "bayesgmm.posterior.assignments",
     "cluster_summary": "bayesgmm.posterior.clusters",
+    "compare_evidence": "bayesgmm.posterior.comparison",
     "credible_ball": "bayesgmm.posterior.balls",
     "expected_loss": "bayesgmm.posterior.partitions",
+    "log_evidence": "bayesgmm.estimators.evidence",
     "numpyro_model": "bayesgmm.estimators.nuts",
     "point_partition": "bayesgmm.posterior.search",
     "posterior_expectation": "bayesgmm.posterior.expectation",
+    "prior_sensitivity": "bayesgmm.posterior.comparison",
     "relabel": "bayesgmm.posterior.relabel",
     "similarity_matrix": "bayesgmm.posterior.similarity",
     "calibrate": "bayesgmm.calibration",

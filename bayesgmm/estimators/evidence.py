@@ -14,11 +14,12 @@ from bayesgmm.core.independent import HierarchicalPrior
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.slots import SlotPrior
 from bayesgmm.estimators.chains import Bar, begun, first_labels
-from bayesgmm.estimators.checks import check_number, lookup, warn_not_converged
+from bayesgmm.estimators.checks import check_number, warn_not_converged
 from bayesgmm.estimators.model import Specification
 from bayesgmm.estimators.points import standard_data
 from bayesgmm.estimators.priors import area_of
 from bayesgmm.inference import chains, gibbs, splitmerge, tilting
+from bayesgmm.messages import lookup
 from bayesgmm.posterior import bridge, evidence
 from bayesgmm.posterior.evidence import Evidence, EvidenceOverComponents
 
@@ -111,7 +112,7 @@ def log_evidence(
     --------
     >>> import numpy as np
     >>> from bayesgmm import MCMCGaussianMixture
-    >>> from bayesgmm.estimators.evidence import log_evidence
+    >>> from bayesgmm import log_evidence
     >>> X = np.random.default_rng(0).normal(size=(40, 1))
     >>> model = MCMCGaussianMixture(1, component_prior="conjugate", random_state=0).fit(X)
     >>> log_evidence(model).standard_error  # of one component it is known

@@ -11,7 +11,7 @@ from bayesgmm.core.arrays import Data, Standardizer, float_scope
 from bayesgmm.core.covariance import Covariance
 from bayesgmm.core.forms import Form, choose_form
 from bayesgmm.core.mixture import Mixture
-from bayesgmm.estimators import component_priors, priors
+from bayesgmm.estimators import component_priors, evidence, priors
 from bayesgmm.estimators.base import Entered, MixtureEstimator, check_n_samples
 from bayesgmm.estimators.chains import (
     Bar,
@@ -830,6 +830,31 @@ class MCMCGaussianMixture(MixtureEstimator):
             A row for each number that `f` returns.
         """
         return expectation.posterior_expectation(f, self.mixtures(), **options)
+
+    def log_evidence(
+        self, method: str = "bridge", *, n_components: Any = None, random_state: Any = 0
+    ) -> evidence.Evidence | evidence.EvidenceOverComponents:
+        """Log marginal likelihood of the data, in nats, with its standard error.
+
+        Parameters
+        ----------
+        method : {"bridge", "mfm"}, default "bridge"
+        n_components : int or iterable of int, optional
+            Of "mfm": the numbers wanted.
+        random_state : int or RandomState, default 0
+
+        Returns
+        -------
+        Evidence or EvidenceOverComponents
+            As `bayesgmm.log_evidence` says.
+        """
+        return evidence.log_evidence(
+            self,
+            method,
+            n_components=n_components,
+            random_state=random_state,
+            progress_bar=self.progress_bar,
+        )
 
     # --- the draws
 
