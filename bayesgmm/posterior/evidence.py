@@ -155,8 +155,8 @@ def over_components(
 def _covariance_of_means(values: np.ndarray) -> np.ndarray:
     """Covariance [M, M] of the means of values [C, S, M] over chains and draws.
 
-    Correlations are those of batch means, variances the larger of these and of ArviZ's, which knows
-    how far chains are apart.
+    Correlations are those of batch means, variances the largest of theirs, of ArviZ's, and of that
+    of the means of the chains: each by itself is too small now and then.
     """
     from arviz_stats.base import array_stats
 
@@ -168,7 +168,7 @@ def _covariance_of_means(values: np.ndarray) -> np.ndarray:
         float(array_stats.mcse(values[..., m], method="mean")) if np.ptp(values[..., m]) else 0.0
         for m in range(M)
     ]
-    deviations = np.sqrt(np.diag(plain))
-    larger = np.fmax(errors, deviations)
-    factor = np.divide(larger, deviations, out=np.ones(M), where=deviations > 0)
+    deviations, of_chains = np.sqrt(np.diag(plain)), values.mean(1).std(0, ddof=1) / np.sqrt(C)
+    largest = np.fmax(np.fmax(errors, deviations), of_chains)
+    factor = np.divide(largest, deviations, out=np.ones(M), where=deviations > 0)
     return plain * np.outer(factor, factor)
