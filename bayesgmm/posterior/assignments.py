@@ -121,7 +121,7 @@ def assignment_probabilities(
 
     Examples
     --------
-    >>> from bayesgmm.posterior.assignments import assignment_probabilities
+    >>> from bayesgmm import assignment_probabilities
     >>> draws = [[0, 0, 1, 1], [1, 1, 0, 0], [0, 0, 0, 1], [0, 0, 2, 1]]
     >>> found = assignment_probabilities(draws, labels=[0, 0, 1, 1])
     >>> found.probabilities

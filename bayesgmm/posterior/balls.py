@@ -120,7 +120,7 @@ def credible_ball(
 
     Examples
     --------
-    >>> from bayesgmm.posterior.balls import credible_ball
+    >>> from bayesgmm import credible_ball
     >>> draws = [[0, 0, 1, 1]] * 17 + [[0, 0, 0, 0], [0, 0, 1, 2], [0, 1, 2, 3]]
     >>> ball = credible_ball(draws, [0, 0, 1, 1], level=0.9)
     >>> ball.radius, ball.lower.tolist()

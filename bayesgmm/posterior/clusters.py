@@ -62,8 +62,8 @@ def cluster_summary(
     Examples
     --------
     >>> import numpy as np
-    >>> from bayesgmm.posterior.clusters import cluster_summary
-    >>> from bayesgmm.posterior.relabel import relabel
+    >>> from bayesgmm import cluster_summary
+    >>> from bayesgmm import relabel
     >>> rng = np.random.default_rng(0)
     >>> draws = {
     ...     "weights": np.full((2, 100, 2), 0.5) + rng.normal(0, 0.01, (2, 100, 1)) * [1, -1],

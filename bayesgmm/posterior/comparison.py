@@ -46,7 +46,7 @@ def compare_evidence(evidences: Any, prior: Any = None) -> Any:
 
     Examples
     --------
-    >>> from bayesgmm.posterior.comparison import compare_evidence
+    >>> from bayesgmm import compare_evidence
     >>> from bayesgmm.posterior.evidence import Evidence
     >>> pair = [Evidence(-10.0, 0.1, "bridge", 1), Evidence(-8.0, 0.1, "bridge", 2)]
     >>> compare_evidence(pair)["probability"].round(3).to_dict()
@@ -159,7 +159,7 @@ def prior_sensitivity(posterior: Any, var_names: Sequence[str] | None = None) ->
     --------
     >>> import numpy as np
     >>> from bayesgmm import MCMCGaussianMixture
-    >>> from bayesgmm.posterior.comparison import prior_sensitivity
+    >>> from bayesgmm import prior_sensitivity
     >>> X = np.random.default_rng(0).normal(size=(50, 1))
     >>> model = MCMCGaussianMixture(1, random_state=0).fit(X)
     >>> prior_sensitivity(model.posterior_, ["log_likelihood"])["weights"].to_dict()

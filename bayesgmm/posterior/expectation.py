@@ -69,7 +69,7 @@ def posterior_expectation(
     >>> import numpy as np
     >>> from jax.scipy.stats import norm
     >>> from bayesgmm.core import Mixture
-    >>> from bayesgmm.posterior.expectation import posterior_expectation
+    >>> from bayesgmm import posterior_expectation
     >>> rng = np.random.default_rng(0)
     >>> draws = Mixture(
     ...     np.log(np.full((2, 100, 2), 0.5)),

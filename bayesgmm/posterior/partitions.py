@@ -269,7 +269,7 @@ def expected_loss(
 
     Examples
     --------
-    >>> from bayesgmm.posterior.partitions import expected_loss
+    >>> from bayesgmm import expected_loss
     >>> draws = [[0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 0, 1], [0, 0, 1, 2]]
     >>> f"{expected_loss([0, 0, 1, 1], draws, loss='binder'):.4f}"
     '0.1250'

@@ -118,7 +118,7 @@ def relabel(
     Two chains that call the same two clusters by other numbers:
 
     >>> import numpy as np
-    >>> from bayesgmm.posterior.relabel import relabel
+    >>> from bayesgmm import relabel
     >>> rng = np.random.default_rng(0)
     >>> X = np.concatenate([rng.normal(-4, 1, 60), rng.normal(4, 1, 40)])
     >>> draws = {

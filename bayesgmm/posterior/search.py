@@ -130,7 +130,7 @@ def point_partition(
 
     Examples
     --------
-    >>> from bayesgmm.posterior.search import point_partition
+    >>> from bayesgmm import point_partition
     >>> draws = [[0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 0, 1], [0, 0, 1, 2]]
     >>> point_partition(draws, loss="binder", random_state=0).labels
     array([0, 0, 1, 1], dtype=int32)

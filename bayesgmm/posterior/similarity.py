@@ -60,7 +60,7 @@ def similarity_matrix(
 
     Examples
     --------
-    >>> from bayesgmm.posterior.similarity import similarity_matrix
+    >>> from bayesgmm import similarity_matrix
     >>> similarity_matrix([[0, 0, 1], [0, 0, 1], [0, 1, 1], [0, 0, 0]])
     array([[1.  , 0.75, 0.25],
            [0.75, 1.  , 0.5 ],
