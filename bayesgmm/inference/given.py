@@ -63,6 +63,15 @@ def one(distribution: Any) -> Any:
     return distribution.to_event(len(distribution.batch_shape))
 
 
+def _check_kind(distributions: dict[str, Any]) -> None:
+    for name, distribution in distributions.items():
+        if not hasattr(distribution, "log_prob"):
+            raise ValueError(
+                f"component_prior[{name!r}] must be a NumPyro distribution of one component, got "
+                f"{distribution!r}."
+            )
+
+
 def check_given(
     distributions: dict[str, Any], covariance_type: str, D: int | None = None
 ) -> tuple[str, ...]:
@@ -73,8 +82,9 @@ def check_given(
     Raises
     ------
     ValueError
-        If they are not keys that go together, or a distribution has another shape.
+        If they are not keys that go together, or one is no distribution or has another shape.
     """
+    _check_kind(distributions)
     family = FAMILIES[covariance_type]
     aligned, isotropic = family.axis_aligned, family.isotropic
     if D is None:
@@ -111,6 +121,7 @@ def check_draws(distributions: dict[str, Any]) -> None:
     ValueError
         If one cannot: an improper one, or one with a density alone.
     """
+    _check_kind(distributions)
     for name, distribution in distributions.items():
         try:
             jax.eval_shape(distribution.sample, jr.key(0))

@@ -98,6 +98,11 @@ def test_lkj_is_for_nuts_and_auto_picks_it():
     np.testing.assert_allclose(model.component_prior_["means"].loc, X.mean(0))
     np.testing.assert_allclose(model.component_prior_["scales"].loc, np.log(X.std(0) / 2))
     assert model.n_components_ == 2 and not hasattr(model, "mean_prior_")
+    lp = model.posterior_["log_prior"]["lp_components"]
+    draws = model.mixtures()
+    one = model.component_prior_["means"].log_prob(draws.means).sum((2, 3))
+    one += model.component_prior_["scales"].log_prob(draws.scales[..., 0]).sum((2, 3))
+    np.testing.assert_allclose(lp, one, rtol=1e-4)  # that one is in single precision
 
 
 @pytest.mark.slow
@@ -127,6 +132,14 @@ def test_what_is_refused():
         ({"component_prior": "lkj", "mean_prior": [0.0]}, "mean_prior.* belong to"),
         ({"component_prior": "lkjj"}, "component_prior must be one of .*'lkj'.*a dict"),
         ({"component_prior": {"means": dist.Normal(0, 1)}}, "must have the keys 'means', 'scales'"),
+        (
+            {"component_prior": {"means": 3.0, "scales": dist.Gamma(1)}},
+            r"'means'\] must be a NumPyro distribution of one component, got 3.0",
+        ),
+        (
+            {"component_prior": {"means": dist.ImproperUniform(dist.constraints.real, (1,), ())}},
+            r"'means'\] must be .* drawn from, got ImproperUniform.*Give a proper one",
+        ),
         (
             {"component_prior": {"means": dist.Normal(0, 1).expand([2]), "scales": dist.Gamma(1)}},
             r"'means'\] must be .* of shape \(1,\), got shape \(2,\)",
