@@ -6,7 +6,6 @@ Dahl, Johnson and Mueller (2022), *Journal of Computational and Graphical Statis
 1189-1201, section 3.
 """
 
-import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +17,6 @@ from bayesgmm.posterior.reallocate import (
     CLOSE,
     Place,
     Visited,
-    most_places,
     placed,
     problem,
     room,
@@ -34,8 +32,8 @@ UNDECIDED = (64, 8)
 """Points that are visited between the visits of all: so many, or one of so many if that is more."""
 
 
-PAIRED = 256
-"""Points of which, at most, two clusters at a time are dissolved, too."""
+PAIRED, DISSOLVED = 256, 30
+"""Points of which, at most, two clusters at a time are dissolved, too; clusters in a round."""
 
 
 class End(NamedTuple):
@@ -105,12 +103,15 @@ class Climber:
     def _zeal(self, found: Visited, rng: np.random.Generator) -> Visited:
         """Clusters dissolved and their points allocated anew, where that lowers the loss.
 
-        Each cluster once, and of few points as many pairs of clusters.
+        Each cluster of two points or more once, and of few points as many pairs of clusters.
         """
         start = float(found.loss)
-        clusters = rng.permutation(_occupied(found.place))
-        able = self.N <= PAIRED and len(clusters) > 2
-        pairs = [rng.choice(clusters, 2, replace=False) for _ in clusters if able]
+        labels = np.asarray(found.place.labels)[: self.N]
+        sizes = np.bincount(labels)
+        clusters = rng.permutation(np.flatnonzero(sizes > 1))[:DISSOLVED]
+        others = np.flatnonzero(sizes > 0)
+        able = self.N <= PAIRED and len(others) > 2
+        pairs = [(k, rng.choice(others[others != k])) for k in clusters if able]
         for some in [*clusters[:, None], *pairs]:
             points = np.flatnonzero(np.isin(np.asarray(found.place.labels), some))
             order = np.append(rng.permutation(points), rng.permutation(points))
@@ -127,31 +128,15 @@ class Climber:
         return self._widened(visit(place, gone, padded, count, self.known, combine=self.combine))
 
     def _enter(self, labels: Array) -> Place:
-        most = most_places(self.known)
         taken = int(labels.max()) + 1
-        if taken > most:
-            raise MemoryError(
-                f"A partition of {taken} clusters has no room in memory beside draws of so many "
-                "clusters. Give fewer draws, or max_clusters."
-            )
-        return placed(labels, self.known, min(room(max(taken, self.usual) + 1, 8), most))
+        return placed(labels, self.known, room(max(taken, self.usual) + 1, 8))
 
     def _widened(self, found: Visited) -> Visited:
         """The same with more columns, if none of them is free for one cluster more."""
         K = found.place.cells.shape[1]
-        taken = len(_occupied(found.place))
-        if taken < K or self.limit <= K:
+        if len(_occupied(found.place)) < K or self.limit <= K:
             return found
-        more = min(room(K + 1, 8), most_places(self.known)) - K
-        if more <= 0:
-            warnings.warn(
-                f"The search was held to {K} clusters, the most whose tables fit in memory beside "
-                "draws of so many. Give fewer draws, or max_clusters to say that it is enough.",
-                UserWarning,
-                stacklevel=2,
-            )
-            return found
-        cells = np.pad(np.asarray(found.place.cells), ((0, 0), (0, more)))
+        cells = np.pad(np.asarray(found.place.cells), ((0, 0), (0, room(K + 1, 8) - K)))
         # What was found had no place for one cluster more: it has not settled.
         return found._replace(place=Place(found.place.labels, cells), moves=np.int32(1))
 

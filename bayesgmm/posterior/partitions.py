@@ -33,6 +33,9 @@ BLOCK = 1 << 22
 NOTHING = 1e-9
 """Entropies and shares of pairs below this are rounding: the least others are 1 / N^2."""
 
+ROUNDING = 1e-13
+"""A loss below this is 0."""
+
 
 # --- the losses -----------------------------------------------------------------------------------
 
@@ -182,7 +185,8 @@ def losses(estimates: Array, labels: Array, row: PartitionLoss, cost: float = 1.
         rows = share(tally[np.bincount(estimate)].sum())
         cells = share(_sums(estimate.astype(np.int64), labels, tally))
         out[:] = row.combine(rows, columns, cells, float(N), cost)
-    return np.maximum(found, 0, out=found)
+    found[found < ROUNDING] = 0
+    return found
 
 
 def _sums(estimate: Array, labels: Array, tally: Array) -> Array:

@@ -13,10 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayesgmm.core.arrays import Array
-from bayesgmm.posterior.partitions import BLOCK, PartitionLoss, blocks
+from bayesgmm.posterior.partitions import PartitionLoss, blocks
 
 CLOSE = 1e-12
 """Losses that differ by less are one: a point stays where it is."""
+
+
+CELLS = 1 << 26
+"""Cells that the tables of a partition may have."""
 
 
 class Problem(NamedTuple):
@@ -158,9 +162,10 @@ def placed(labels: np.ndarray, known: Problem, K: int) -> Place:
     return Place(whole, cells.reshape(R, K).astype(np.int32))
 
 
-def most_places(known: Problem) -> int:
-    """Columns that the tables may have."""
-    return max(8, 16 * BLOCK // len(known.owner))
+def most_clusters(labels: np.ndarray) -> int:
+    """Clusters of a partition whose tables with draws [S, N] fit in memory."""
+    rows = int(labels.max(1).astype(np.int64).sum()) + len(labels)
+    return max(8, CELLS // rows)
 
 
 # --- one point after the other --------------------------------------------------------------------

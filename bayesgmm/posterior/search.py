@@ -9,6 +9,7 @@ Medvedovic and Sivaganesan (2002), *Bioinformatics* 18, 1194-1206: cuts of the t
 similarity matrix.
 """
 
+import warnings
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from bayesgmm.inference.devices import each, n_cores
 from bayesgmm.posterior.climb import Climber, End
 from bayesgmm.posterior.draws import LabelDraws, distinct, entered, in_order, mean_and_mcse
 from bayesgmm.posterior.partitions import Loss, PartitionLoss, losses, partition_loss
+from bayesgmm.posterior.reallocate import most_clusters
 from bayesgmm.posterior.similarity import similarity_matrix
 
 Array = np.ndarray
@@ -51,8 +53,10 @@ class PointPartition:
         Another partition: of the ends of all starts, the draws and cuts compared and what one move
         from the best leads to, that of least loss. Its own runner-up is None.
     hits : int
-        How many of the starts ended at this partition: of one alone, more starts may find a better.
-    n_starts : int
+        How many of the climbs over all draws ended at this partition: if one alone did, more starts
+        may find a better.
+    n_climbs : int
+        How many those were: all starts, or of many draws the most promising.
     """
 
     labels: Array
@@ -62,7 +66,7 @@ class PointPartition:
     n_clusters: int
     runner_up: "PointPartition | None" = field(default=None, repr=False)
     hits: int = 0
-    n_starts: int = 0
+    n_climbs: int = 0
 
     def __repr__(self) -> str:
         """What was found, in a few lines."""
@@ -77,8 +81,8 @@ class PointPartition:
         if self.runner_up is not None:
             other = self.runner_up
             lines.append(f"runner-up: {other.expected_loss:.4g}, {other.n_clusters} clusters")
-        if self.n_starts:
-            lines.append(f"found from {self.hits} of {self.n_starts} starts")
+        if self.n_climbs:
+            lines.append(f"found by {self.hits} of {self.n_climbs} climbs")
         return "\n  ".join(lines)
 
 
@@ -143,12 +147,20 @@ def point_partition(
     rng = _generator(random_state)
     labels, shares, _ = distinct(known)
     labels, shares = labels[shares > 0], shares[shares > 0]
-    found = _Search(labels, shares, row, cost, limit, rng).run(n_starts)
-    return _published(found, known, loss, row, cost, n_starts)
+    most = most_clusters(labels)
+    found = _Search(labels, shares, row, cost, min(limit, most), rng).run(n_starts)
+    if most < limit and found.labels[0].max() + 1 == most:
+        warnings.warn(
+            f"The search was held to {most} clusters, the most whose tables with draws of so many "
+            "fit in memory. Give fewer draws, or max_clusters to say that it is enough.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return _published(found, known, loss, row, cost)
 
 
 def _published(
-    found: "_Found", known: LabelDraws, loss: Loss, row: PartitionLoss, cost: float, n_starts: int
+    found: "_Found", known: LabelDraws, loss: Loss, row: PartitionLoss, cost: float
 ) -> PointPartition:
     parted, _, which = distinct(known)
     values = losses(found.labels, parted, row, cost)[:, which]
@@ -164,7 +176,7 @@ def _published(
         for own, mean, error in zip(found.labels, means, errors, strict=True)
     )
     runner_up = PointPartition(**others[0]) if others else None
-    return PointPartition(**first, runner_up=runner_up, hits=found.hits, n_starts=n_starts)
+    return PointPartition(**first, runner_up=runner_up, hits=found.hits, n_climbs=found.n_climbs)
 
 
 def _whole(value: Any, name: str) -> int:
@@ -184,10 +196,11 @@ def _generator(random_state: Any) -> np.random.Generator:
 
 
 class _Found(NamedTuple):
-    """Partitions [1 or 2, N], the best first, and how many starts ended at that."""
+    """Partitions [1 or 2, N], the best first; how many climbs ended at that, and of how many."""
 
     labels: Array
     hits: int
+    n_climbs: int
 
 
 class _Search:
@@ -262,7 +275,8 @@ class _Search:
         best = end.labels.tobytes()
         others = [own for own in self._ranked() if own != best][:1]
         hits = sum(own.tobytes() == best for own in ends)
-        return _Found(np.stack([_labels(own) for own in [best, *others]]), max(hits, 1))
+        both = np.stack([_labels(own) for own in [best, *others]])
+        return _Found(both, max(hits, 1), len(ends))
 
     # Climbs.
 
