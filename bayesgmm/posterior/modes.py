@@ -8,7 +8,7 @@ Vehtari, Gelman, Simpson, Carpenter and Burkner (2021), *Bayesian Analysis* 16, 
 import numpy as np
 from scipy.special import chdtri
 
-from bayesgmm.posterior.alike import Kept
+from bayesgmm.posterior.selection import Kept
 
 APART, CHANCE = 1.05, 0.001
 """R-hat above which the clusters of the chains are not the same, unless as many independent draws

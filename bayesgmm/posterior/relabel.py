@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bayesgmm.posterior import alike, variables
-from bayesgmm.posterior.alike import Kept
+from bayesgmm.posterior import selection, variables
 from bayesgmm.posterior.matching import METHODS, Alike, matched, pivot, renamed
 from bayesgmm.posterior.modes import largest_by_chance, largest_r_hat, what_is_wrong
 from bayesgmm.posterior.partitions import blocks
+from bayesgmm.posterior.selection import Kept
 from bayesgmm.posterior.variables import Names, Variables
 
 __all__ = ["matched", "pivot", "relabel"]
@@ -153,8 +153,8 @@ def relabel(
     _check_needs(method, found, points)
     drawn = found.labels
     if drawn is None:
-        drawn = alike.drawn_labels(found, points, np.random.default_rng(random_state))
-    kept = alike.kept(found, drawn, n_clusters)
+        drawn = selection.drawn_labels(found, points, np.random.default_rng(random_state))
+    kept = selection.kept(found, drawn, n_clusters)
     matching = _matched(kept, points, method)
     out = tree.copy()
     out["relabelled"] = _group(dataset, found, kept, matching)
@@ -251,7 +251,7 @@ def _draws(kept: Kept, points: np.ndarray | None) -> Alike:
         return Alike(kept.labels, None, points, K)
 
     def compute(rows: slice) -> np.ndarray:
-        return alike.probabilities(
+        return selection.probabilities(
             kept.weights[rows], kept.means[rows], kept.covariances[rows], points
         )
 

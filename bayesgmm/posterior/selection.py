@@ -24,12 +24,19 @@ def order_of(weights: np.ndarray, means: np.ndarray) -> np.ndarray:
 def probabilities(
     weights: np.ndarray, means: np.ndarray, covariances: np.ndarray, points: np.ndarray
 ) -> np.ndarray:
-    """Probability of each component for each point, [s, M, N]; 0 where the weight is."""
+    """Probability of each component for each point, [s, M, N]; 0 where the weight is.
+
+    Raises
+    ------
+    ValueError
+        If a covariance is not one.
+    """
     there = weights > 0
-    D = means.shape[2]
+    D, centre = means.shape[2], points.mean(0)
+    points, means = points - centre, means - centre
     covariances = np.where(there[..., None, None], covariances, np.eye(D))
     means = np.where(there[..., None], means, 0.0)
-    inverse = np.linalg.inv(np.linalg.cholesky(covariances))
+    inverse = np.linalg.inv(_roots(covariances))
     shift = (inverse @ means[..., None])[..., 0]  # [s, M, D]
     log_det = np.log(np.diagonal(inverse, axis1=-2, axis2=-1)).sum(-1)
     with np.errstate(divide="ignore"):
@@ -38,6 +45,19 @@ def probabilities(
         white = inverse[:, :, d] @ points.T - shift[:, :, d, None]
         joint -= 0.5 * white**2
     return softmax(joint, axis=1)
+
+
+def _roots(covariances: np.ndarray) -> np.ndarray:
+    try:
+        found = np.linalg.cholesky(covariances)
+    except np.linalg.LinAlgError:
+        found = np.full(1, np.nan)
+    if not np.isfinite(found).all():
+        raise ValueError(
+            "covariances (or what they are made of) must be positive definite wherever a weight is "
+            "above 0; at some draw they are not."
+        )
+    return found
 
 
 def drawn_labels(found: Variables, points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
