@@ -131,7 +131,7 @@ def log_joint(marginal: Marginal, points: np.ndarray) -> np.ndarray:
 # ---- what is refused ----------------------------------------------------------------------------
 
 
-def check_model(model: Any) -> None:
+def check_model(model: Any, name: str = "model") -> None:
     """Whether it is a fitted estimator of ours.
 
     Raises
@@ -143,10 +143,10 @@ def check_model(model: Any) -> None:
         check_is_fitted(model)
     if not hasattr(model, "mixture_"):
         kind = f"{type(model).__module__}.{type(model).__qualname__}"
-        raise TypeError(f"model must be a fitted estimator of bayesgmm, got {kind}.")
+        raise TypeError(f"{name} must be a fitted estimator of bayesgmm, got {kind}.")
 
 
-def check_chains(model: Any, method: str) -> None:
+def check_chains(model: Any, method: str, name: str = "model") -> None:
     """Whether it is a fitted estimator with draws, which have the method.
 
     Raises
@@ -154,10 +154,10 @@ def check_chains(model: Any, method: str) -> None:
     NotFittedError, TypeError
         If not.
     """
-    check_model(model)
+    check_model(model, name)
     if not hasattr(model, method):
         raise TypeError(
-            f"model must hold chains, as MCMCGaussianMixture does; got {type(model).__name__}."
+            f"{name} must hold chains, as MCMCGaussianMixture does; got {type(model).__name__}."
         )
 
 
@@ -189,7 +189,9 @@ def points_of(X: Any, N: int) -> np.ndarray:
     return found
 
 
-def features_chosen(features: Any, names: list[str], sizes: range) -> list[int]:
+def features_chosen(
+    features: Any, names: list[str], sizes: range, name: str = "features"
+) -> list[int]:
     """Find the features by index or name, as many as `sizes` allows.
 
     Raises
@@ -203,28 +205,29 @@ def features_chosen(features: Any, names: list[str], sizes: range) -> list[int]:
             "Use plot_density."
         )
     several = isinstance(features, Iterable) and not isinstance(features, str)
-    chosen = [_feature(feature, names) for feature in (features if several else [features])]
+    chosen = [_feature(one, names, name) for one in (features if several else [features])]
     if len(chosen) not in sizes:
         wanted = " to ".join(map(str, sorted({sizes[0], sizes[-1]})))
-        raise ValueError(f"features must name {wanted} features, got {len(chosen)}: {features!r}.")
+        wanted = "one feature" if wanted == "1" else f"{wanted} features"
+        raise ValueError(f"{name} must name {wanted}, got {len(chosen)}: {features!r}.")
     if len(set(chosen)) < len(chosen):
-        raise ValueError(f"features must differ from each other, got {features!r}.")
+        raise ValueError(f"{name} must differ from each other, got {features!r}.")
     return chosen
 
 
-def _feature(feature: Any, names: list[str]) -> int:
+def _feature(one: Any, names: list[str], name: str) -> int:
     D = len(names)
-    if isinstance(feature, str):
-        if feature in names:
-            return names.index(feature)
-        close = difflib.get_close_matches(feature, names, n=1)
+    if isinstance(one, str):
+        if one in names:
+            return names.index(one)
+        close = difflib.get_close_matches(one, names, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"features must be among {names}, got {feature!r}.{hint}")
-    if isinstance(feature, bool) or not isinstance(feature, numbers.Integral):
-        raise TypeError(f"features must be indices or names, got {feature!r}.")
-    if not -D <= feature < D:
-        raise ValueError(f"features must be indices from 0 to {D - 1}, got {feature}.")
-    return int(feature) % D
+        raise ValueError(f"{name} must be among {names}, got {one!r}.{hint}")
+    if isinstance(one, bool) or not isinstance(one, numbers.Integral):
+        raise TypeError(f"{name} must be indices or names, got {one!r}.")
+    if not -D <= one < D:
+        raise ValueError(f"{name} must be indices from 0 to {D - 1}, got {one}.")
+    return int(one) % D
 
 
 def axes_or_new(ax: Any, height: float = 3.6) -> Axes:

@@ -1,14 +1,17 @@
-"""Pictures of a fitted mixture: every function takes `ax` and returns `ax` (but for calibration).
+"""Pictures of a mixture and of a posterior: each takes `ax`, returns `ax` (but for calibration).
 
-They read fitted attributes only, so every estimator of the package can be drawn by each of them.
-With ``ax=None`` a function makes a figure of its own, of a size for print and with constrained
-layout. No style is set and nothing is shown: call ``matplotlib.pyplot.show()`` or
-``ax.figure.savefig(...)``. Legends stand beside the axes, where they cover no data: give a figure
-of your own ``layout="constrained"``, too, and it makes room for them.
+Those of a mixture read fitted attributes only, so every estimator of the package can be drawn by
+each of them. Those of a posterior take draws, anyone's, or what the functions of `posterior` found
+in them: a partition, a credible ball, a table. With ``ax=None`` a function makes a figure of its
+own, of a size for print and with constrained layout. No style is set and nothing is shown: call
+``matplotlib.pyplot.show()`` or ``ax.figure.savefig(...)``. Legends stand beside the axes, where
+they cover no data: give a figure of your own ``layout="constrained"``, too, and it makes room for
+them.
 
-Component `k`, the label `k` of `predict`, has the same colour, marker and line in every plot. The
-colours are those of M. Okabe and K. Ito, "Color Universal Design" (2008), which readers with any
-colour vision tell apart. An absent component (log weight -inf) is not drawn.
+Component `k`, the label `k` of `predict`, has the same colour, marker and line in every plot; of a
+partition it is the cluster at place `k` of its labels in increasing order. The colours are those of
+M. Okabe and K. Ito, "Color Universal Design" (2008), which readers with any colour vision tell
+apart. An absent component (log weight -inf) is not drawn.
 """
 
 import math

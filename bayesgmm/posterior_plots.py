@@ -85,7 +85,7 @@ def plot_n_clusters(posterior: BaseEstimator | pd.DataFrame, *, ax: Axes | None 
     """
     table = posterior
     if not isinstance(posterior, pd.DataFrame):
-        check_chains(posterior, "n_clusters_posterior")
+        check_chains(posterior, "n_clusters_posterior", "posterior, where it is no DataFrame,")
         table = posterior.n_clusters_posterior()
     numbers, values = _columns(table, "posterior", ("probability",), ("mcse", "prior"))
     ax = axes_or_new(ax)
@@ -283,11 +283,11 @@ def plot_predictive(
     D = int(model.n_features_in_)
     fitted = getattr(model, "feature_names_in_", None)
     names = names_of(X, D) if fitted is None else [str(name) for name in fitted]
-    (chosen,) = features_chosen(feature, names, range(1, 2))
+    (chosen,) = features_chosen(feature, names, range(1, 2), "feature")
     number = isinstance(level, int | float | np.number) and not isinstance(level, bool)
     if not number or not 0 < level < 1:
         raise ValueError(f"level must be a number between 0 and 1, got {level!r}.")
-    values = None if X is None else _column(X, D, chosen)
+    values = None if X is None else _column(X, names, chosen)
     ax = axes_or_new(ax)
     weights, means, deviations = _of_one_feature(model.mixtures(), chosen)
     x = _grid(weights, means, deviations, values)
@@ -306,13 +306,17 @@ def plot_predictive(
     return ax
 
 
-def _column(X: Any, D: int, chosen: int) -> np.ndarray:
-    found = np.asarray(X, dtype=float)
+def _column(X: Any, names: list[str], chosen: int) -> np.ndarray:
+    """One feature of the points [N, D]."""
+    found, D = np.asarray(X, dtype=float), len(names)
     if found.ndim != 2 or found.shape[1] != D or not len(found) or not np.isfinite(found).all():
         raise ValueError(
             f"X must be finite points with the features of the fit, [N, {D}]; got shape "
             f"{found.shape}."
         )
+    own = names_of(X, D)
+    if own != names and own != names_of(None, D):
+        raise ValueError(f"X must have the columns of the fit, {names}; got {own}.")
     return found[:, chosen]
 
 
@@ -480,7 +484,8 @@ def _entry(variable: Any, feature: Any) -> tuple[np.ndarray, str]:
             f"{variable.name!r}; got {feature!r}."
         )
     places = [
-        features_chosen(one, own, range(1, 2))[0] for one, own in zip(given, names, strict=True)
+        features_chosen(one, own, range(1, 2), "feature")[0]
+        for one, own in zip(given, names, strict=True)
     ]
     called = ", ".join(dict.fromkeys(own[i] for own, i in zip(names, places, strict=True)))
     return variable.values[(..., *places)], f"{variable.name} ({called})"

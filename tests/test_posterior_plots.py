@@ -71,7 +71,7 @@ def fit():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         options = {"n_chains": 2, "n_samples": 120, "random_state": 0, "progress_bar": False}
-        return MCMCGaussianMixture(2, **options).fit(X), X
+        return MCMCGaussianMixture(2, moves=False, **options).fit(X), X
 
 
 @pytest.fixture(scope="module")
@@ -314,7 +314,9 @@ def test_tables_and_models_without_numbers(ax):
         plots.plot_n_clusters(TABLE.iloc[:0], ax=ax)
     with pytest.raises(TypeError, match="posterior must hold numbers, indexed by the number"):
         plots.plot_n_clusters(TABLE.set_axis(["two", "three", "four"]), ax=ax)
-    with pytest.raises(TypeError, match="model must be a fitted estimator of bayesgmm, got"):
+    with pytest.raises(
+        TypeError, match="posterior, where it is no DataFrame, must be a fitted .*list"
+    ):
         plots.plot_n_clusters([0.5, 0.5], ax=ax)
     with pytest.raises(NotFittedError):
         plots.plot_n_clusters(MCMCGaussianMixture(), ax=ax)
@@ -582,13 +584,17 @@ def test_predictive_of_what_has_no_draws(fit, ax):
         plots.plot_predictive(MCMCGaussianMixture(), ax=ax)
     with pytest.raises(ValueError, match="got 'widht'. Did you mean 'width'"):
         plots.plot_predictive(model, feature="widht", ax=ax)
-    with pytest.raises(ValueError, match="features must name 1 features, got 2"):
+    with pytest.raises(ValueError, match="feature must name one feature, got 2"):
         plots.plot_predictive(model, feature=(0, 1), ax=ax)
     for level in (0, 1, 90, "90", True):
         with pytest.raises(ValueError, match="level must be a number between 0 and 1, got"):
             plots.plot_predictive(model, level=level, ax=ax)
     with pytest.raises(ValueError, match=r"features of the fit, \[N, 2\]; got shape \(40, 1\)"):
         plots.plot_predictive(model, X[["width"]], ax=ax)
+    with pytest.raises(
+        ValueError, match=r"columns of the fit, \['length', 'width'\]; got \['width'"
+    ):
+        plots.plot_predictive(model, X[["width", "length"]], ax=ax)
     assert not ax.has_data()
 
 
@@ -665,7 +671,7 @@ def test_what_is_not_relabelled(fit, relabelled, ax):
         plots.plot_relabelled(tree, "weights", feature=0, ax=ax)
     with pytest.raises(ValueError, match="one for each of .* of 'means'; got"):
         plots.plot_relabelled(tree, "means", feature=(0, 1), ax=ax)
-    with pytest.raises(ValueError, match="features must be indices from 0 to 1, got 2"):
+    with pytest.raises(ValueError, match="feature must be indices from 0 to 1, got 2"):
         plots.plot_relabelled(tree, "means", feature=2, ax=ax)
 
 
