@@ -252,7 +252,7 @@ def expected_loss(
         - ``"nid"``: 1 - I / max(H(a), H(b)).
 
         ``("vi", cost)`` and ``("binder", cost)``: to part two points that belong together costs so
-        much, and to join two that belong apart costs one; a small cost gives few clusters. What is
+        much, and to join two that belong apart costs one; the smaller, the more clusters. What is
         0 / 0 is 0: the partitions are the same.
     weights : array_like [S] or [C, S], optional
         Of the draws. An exact posterior is given as every partition with its probability.
