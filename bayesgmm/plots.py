@@ -1,20 +1,22 @@
-"""Pictures of a fitted mixture: every function takes `ax` and returns `ax` (but for calibration).
+"""Pictures of a mixture and of a posterior: each takes `ax`, returns `ax` (but for calibration).
 
-They read fitted attributes only, so every estimator of the package can be drawn by each of them.
-With ``ax=None`` a function makes a figure of its own, of a size for print and with constrained
-layout. No style is set and nothing is shown: call ``matplotlib.pyplot.show()`` or
-``ax.figure.savefig(...)``. Legends stand beside the axes, where they cover no data: give a figure
-of your own ``layout="constrained"``, too, and it makes room for them.
+Those of a mixture read fitted attributes only, so every estimator of the package can be drawn by
+each of them. Those of a posterior take draws, anyone's, or what the functions of `posterior` found
+in them: a partition, a credible ball, a table. With ``ax=None`` a function makes a figure of its
+own, of a size for print and with constrained layout. No style is set and nothing is shown: call
+``matplotlib.pyplot.show()`` or ``ax.figure.savefig(...)``. Legends stand beside the axes, where
+they cover no data: give a figure of your own ``layout="constrained"``, too, and it makes room for
+them.
 
-Component `k`, the label `k` of `predict`, has the same colour, marker and line in every plot. The
-colours are those of M. Okabe and K. Ito, "Color Universal Design" (2008), which readers with any
-colour vision tell apart. An absent component (log weight -inf) is not drawn.
+Component `k`, the label `k` of `predict`, has the same colour, marker and line in every plot; of a
+partition it is the cluster at place `k` of its labels in increasing order. The colours are those of
+M. Okabe and K. Ito, "Color Universal Design" (2008), which readers with any colour vision tell
+apart. An absent component (log weight -inf) is not drawn.
 """
 
-import difflib
 import math
 import numbers
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
@@ -28,26 +30,53 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
+
+from bayesgmm import drawing
+from bayesgmm.drawing import (
+    COLORS,
+    Feature,
+    Marginal,
+    axes_array,
+    axes_or_new,
+    check_chains,
+    check_model,
+    color_bar,
+    draw_histogram,
+    draw_points,
+    features_chosen,
+    legend,
+    line,
+    log_joint,
+    look,
+    names_of,
+    padded,
+)
+from bayesgmm.partition_plots import plot_assignments, plot_credible_ball, plot_similarity
+from bayesgmm.posterior_plots import (
+    plot_evidence,
+    plot_n_clusters,
+    plot_predictive,
+    plot_relabelled,
+)
 
 __all__ = [
+    "plot_assignments",
     "plot_calibration",
     "plot_components",
+    "plot_credible_ball",
     "plot_density",
+    "plot_evidence",
+    "plot_n_clusters",
     "plot_objective",
     "plot_pairs",
+    "plot_predictive",
+    "plot_relabelled",
+    "plot_similarity",
     "plot_trace",
     "plot_uncertainty",
 ]
 
-Feature = int | str
-
-# Okabe and Ito's, without black (the mixture itself) and yellow (too light for lines on paper).
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_LINES = ("-", "--", "-.", ":")
 _PLANE = LinearSegmentedColormap.from_list("plane", ["white", "0.45"])
-_POINTS = LinearSegmentedColormap.from_list("points", ["0.93", "0.6", "black"])
 _UNCERTAINTY = "uncertainty (1 − largest probability)"
 
 
@@ -101,13 +130,13 @@ def plot_components(
     'waiting'
     """
     view = _enter(model, X)
-    pair = _chosen(features, view.names, range(2, 3))
+    pair = features_chosen(features, view.names, range(2, 3))
     radii = _numbers("radius", radius, 0, math.inf)
     kept = _kept(support, view)
-    ax = _axes(ax)
+    ax = axes_or_new(ax)
     marginal = _marginal(model, pair)
     if view.points is not None:
-        _draw_points(ax, view.points[kept][:, pair], view.labels[kept])
+        draw_points(ax, view.points[kept][:, pair], view.labels[kept])
         _draw_left_out(ax, view.points[~kept][:, pair])
     _draw_ellipses(ax, marginal, radii)
     _name_axes(ax, view, pair)
@@ -167,7 +196,7 @@ def plot_pairs(
             f"features must be given for more than 10 features, got None for {D}. "
             "Name those to draw, e.g. features=[0, 1, 2]."
         )
-    chosen = _chosen(
+    chosen = features_chosen(
         range(D) if features is None else features, view.names, range(2, max(D, 2) + 1)
     )
     radii = _numbers("radius", radius, 0, math.inf)
@@ -176,10 +205,10 @@ def plot_pairs(
     axes = _square(axes, len(chosen))
     for row, i in enumerate(chosen):
         for ax, j in zip(axes[row, :row], chosen, strict=False):
-            _draw_points(ax, points[:, [j, i]], labels, 0.6)
+            draw_points(ax, points[:, [j, i]], labels, 0.6)
             _draw_left_out(ax, left_out[:, [j, i]])
             _draw_ellipses(ax, _marginal(model, [j, i]), radii)
-        _draw_histogram(axes[row, row], points[:, i])
+        draw_histogram(axes[row, row], points[:, i])
         _draw_curves(axes[row, row], _marginal(model, [i]), view.points[:, i])
         for ax in axes[row, row + 1 :]:
             ax.set_axis_off()
@@ -242,9 +271,9 @@ def plot_density(
     """
     view = _enter(model, X)
     first = range(min(2, len(view.names)))
-    chosen = _chosen(first if features is None else features, view.names, range(1, 3))
+    chosen = features_chosen(first if features is None else features, view.names, range(1, 3))
     masses = np.sort(_numbers("masses", masses, 0, 1))[::-1]
-    ax = _axes(ax)
+    ax = axes_or_new(ax)
     marginal = _marginal(model, chosen)
     points = None if view.points is None else view.points[:, chosen]
     if len(chosen) == 2:
@@ -306,10 +335,10 @@ def plot_uncertainty(
     """
     view = _enter(model, X, required=True)
     D = len(view.names)
-    chosen = [0] if D == 1 else _chosen(features, view.names, range(2, 3))
+    chosen = [0] if D == 1 else features_chosen(features, view.names, range(2, 3))
     if not isinstance(n_ringed, numbers.Integral) or n_ringed < 0:
         raise ValueError(f"n_ringed must be an integer of at least 0, got {n_ringed!r}.")
-    ax = _axes(ax, height=3.6 if D == 1 else 4.4)
+    ax = axes_or_new(ax, height=3.6 if D == 1 else 4.4)
     found = _uncertainty(model, view.points)
     at = np.column_stack([view.points[:, chosen], found])[:, :2]  # [N, 2]
     draw = {1: _draw_probabilities, 2: _draw_plane}.get(D, _draw_shaded)
@@ -358,14 +387,14 @@ def plot_objective(model: BaseEstimator, *, ax: Axes | None = None) -> Axes:
     >>> len(plots.plot_objective(model, ax=Figure().subplots()).get_lines())
     3
     """
-    _check_model(model)
+    check_model(model)
     runs = [np.asarray(run, dtype=float) for run in getattr(model, "restart_lower_bounds_", ())]
     if not any(run.size for run in runs):
         raise ValueError(
             "model must hold the objective of at least one iteration, found none. "
             "Fit it to data, with max_iter of at least 1."
         )
-    ax = _axes(ax)
+    ax = axes_or_new(ax)
     kept = int(model.best_restart_)
     for r, run in enumerate(runs):
         _draw_run(ax, run, kept=r == kept)
@@ -376,7 +405,7 @@ def plot_objective(model: BaseEstimator, *, ax: Axes | None = None) -> Axes:
     handles = [Line2D([], [], **_run_style(True), label=f"restart {kept}, kept")]
     if len(runs) > 1:
         handles += [Line2D([], [], **_run_style(False), label="other restarts")]
-    _legend(ax, handles)
+    legend(ax, handles)
     return ax
 
 
@@ -384,6 +413,11 @@ def plot_trace(
     model: BaseEstimator, quantity: str = "log_likelihood", *, ax: Axes | None = None
 ) -> Axes:
     """A quantity at every draw of every chain: whether the chains went over the same values.
+
+    ArviZ has the other pictures of convergence, and takes the draws as they are. With ``moving =
+    list(model.diagnose().query("verdict != 'constant'").index)``, the quantities that vary,
+    ``arviz_plots.plot_rank(model.posterior_, var_names=moving)`` compares the ranks of the chains
+    with what is uniform; ``plot_trace_dist``, ``plot_ess`` and ``plot_autocorr`` are called alike.
 
     Parameters
     ----------
@@ -415,22 +449,18 @@ def plot_trace(
     >>> len(plots.plot_trace(model, ax=Figure().subplots()).get_lines())
     4
     """
-    _check_model(model)
-    if not hasattr(model, "quantities"):
-        raise TypeError(
-            f"model must hold chains, as MCMCGaussianMixture does; got {type(model).__name__}."
-        )
+    check_chains(model, "quantities")
     known = model.quantities()
     if quantity not in known:
         raise ValueError(f"quantity must be one of {', '.join(known)}; got {quantity!r}.")
-    ax = _axes(ax)
+    ax = axes_or_new(ax)
     for c, chain in enumerate(known[quantity]):
-        style = {"color": _COLORS[c % len(_COLORS)], "linewidth": 0.6, "alpha": 0.7}
+        style = {"color": COLORS[c % len(COLORS)], "linewidth": 0.6, "alpha": 0.7}
         ax.plot(np.arange(1, len(chain) + 1), chain, label=f"chain {c}", **style)
     ax.set(xlabel="draw", ylabel=quantity.replace("_", " "))
     ax.ticklabel_format(axis="y", useOffset=False)
-    colors = [_COLORS[c % len(_COLORS)] for c in range(len(known[quantity]))]
-    _legend(ax, [Line2D([], [], color=own, label=f"chain {c}") for c, own in enumerate(colors)])
+    colors = [COLORS[c % len(COLORS)] for c in range(len(known[quantity]))]
+    legend(ax, [Line2D([], [], color=own, label=f"chain {c}") for c, own in enumerate(colors)])
     return ax
 
 
@@ -441,15 +471,6 @@ class _View(NamedTuple):
     names: list[str]  # of all D features
     points: np.ndarray | None  # [N, D]
     labels: np.ndarray | None  # [N]
-
-
-class _Marginal(NamedTuple):
-    """The components that are present, over d of the features."""
-
-    index: np.ndarray  # [K], their labels
-    weights: np.ndarray  # [K]
-    means: np.ndarray  # [K, d]
-    scales: np.ndarray  # [K, d, d]
 
 
 def plot_calibration(bands: dict[str, Any]) -> Figure:
@@ -480,7 +501,7 @@ def plot_calibration(bands: dict[str, Any]) -> Figure:
     for ax, (name, band) in zip(axes.flat, bands.items(), strict=False):
         ax.fill_between(band.points, band.lower, band.upper, color="0.85", linewidth=0)
         ax.axhline(0.0, color="0.5", linewidth=0.8)
-        color, width = (_COLORS[0], 1.2) if band.inside else (_COLORS[1], 2.0)
+        color, width = (COLORS[0], 1.2) if band.inside else (COLORS[1], 2.0)
         ax.plot(band.points, band.difference, color=color, linewidth=width)
         ax.set_title(name.replace("_", " "), fontsize="medium")
         ax.set_xlim(0, 1)
@@ -505,48 +526,36 @@ def _uncertainty(model: Any, points: np.ndarray) -> np.ndarray:
     return _ask(model, "uncertainty", points)["uncertainty"].to_numpy()
 
 
-def _marginal(model: Any, chosen: Sequence[int]) -> _Marginal:
+def _marginal(model: Any, chosen: Sequence[int]) -> Marginal:
     log_weights, means, scales = (np.asarray(leaf, dtype=float) for leaf in model.mixture_)
     index = np.flatnonzero(log_weights > -np.inf)
     rows = scales[index][:, chosen]  # [K, d, D]
     # A factor of rows @ rows.T by QR: nothing is squared, so collinear features keep their digits.
     upper = np.linalg.qr(np.swapaxes(rows, 1, 2), mode="r")
     means = means[index][:, chosen]
-    return _Marginal(index, np.exp(log_weights[index]), means, np.swapaxes(upper, 1, 2))
+    return Marginal(index, np.exp(log_weights[index]), means, np.swapaxes(upper, 1, 2))
 
 
-def _log_joint(marginal: _Marginal, points: np.ndarray) -> np.ndarray:
-    """Log of weight times density, [K, N], at points [N, d]."""
-    white = np.linalg.solve(marginal.scales, points.T - marginal.means[:, :, None])  # [K, d, N]
-    log_det = np.log(np.abs(np.diagonal(marginal.scales, axis1=1, axis2=2))).sum(axis=1)
-    constant = np.log(marginal.weights) - log_det - 0.5 * points.shape[1] * math.log(2 * math.pi)
-    return constant[:, None] - 0.5 * (white**2).sum(axis=1)
-
-
-def _density(marginal: _Marginal, points: np.ndarray) -> np.ndarray:
+def _density(marginal: Marginal, points: np.ndarray) -> np.ndarray:
     """Density [N] at points [N, d], some at a time so that nothing large is kept."""
     parts = np.array_split(points, 1 + points.shape[0] * marginal.index.size // 500_000)
-    return np.concatenate([np.exp(_log_joint(marginal, part)).sum(axis=0) for part in parts])
+    return np.concatenate([np.exp(log_joint(marginal, part)).sum(axis=0) for part in parts])
 
 
-def _deviation(marginal: _Marginal, feature: int) -> np.ndarray:
+def _deviation(marginal: Marginal, feature: int) -> np.ndarray:
     return np.linalg.norm(marginal.scales[:, feature], axis=1)  # [K]
 
 
 def _span(
-    marginal: _Marginal, feature: int, values: np.ndarray | None, reach: float
+    marginal: Marginal, feature: int, values: np.ndarray | None, reach: float
 ) -> tuple[float, float]:
     """From the smallest to the largest of the values and of the means -+ `reach` deviations."""
     mean, away = marginal.means[:, feature], reach * _deviation(marginal, feature)
     ends = np.concatenate([mean - away, mean + away, [] if values is None else np.ravel(values)])
-    return _padded(ends.min(), ends.max())
+    return padded(ends.min(), ends.max())
 
 
-def _padded(low: float, high: float) -> tuple[float, float]:
-    return low - 0.04 * (high - low), high + 0.04 * (high - low)
-
-
-def _grid(marginal: _Marginal, feature: int, span: tuple[float, float], n: int) -> np.ndarray:
+def _grid(marginal: Marginal, feature: int, span: tuple[float, float], n: int) -> np.ndarray:
     """`n` even values over `span`, the means, and values about them where even ones are too few."""
     mean, deviation = marginal.means[:, feature], _deviation(marginal, feature)
     tight = deviation < 6 * (span[1] - span[0]) / n
@@ -556,7 +565,7 @@ def _grid(marginal: _Marginal, feature: int, span: tuple[float, float], n: int) 
     return values[(values >= span[0]) & (values <= span[1])]
 
 
-def _density_levels(marginal: _Marginal, masses: np.ndarray) -> np.ndarray:
+def _density_levels(marginal: Marginal, masses: np.ndarray) -> np.ndarray:
     """Density on the boundary of the highest-density region of each mass (two features)."""
     n = 4096
     turn = np.arange(n) * math.pi * (3 - math.sqrt(5))  # the golden angle: an even spiral
@@ -570,28 +579,6 @@ def _density_levels(marginal: _Marginal, masses: np.ndarray) -> np.ndarray:
 
 
 # ---- what is drawn ------------------------------------------------------------------------------
-
-
-def _line(k: int) -> dict[str, str]:
-    return {
-        "color": _COLORS[k % len(_COLORS)],
-        "linestyle": _LINES[k // len(_COLORS) % len(_LINES)],
-    }
-
-
-def _look(k: int) -> dict[str, str]:
-    return {"color": _COLORS[k % len(_COLORS)], "marker": _MARKERS[k % len(_MARKERS)]}
-
-
-def _draw_points(
-    ax: Axes, pairs: np.ndarray, labels: np.ndarray, size: ArrayLike = 1.0, **style: Any
-) -> None:
-    N = labels.size
-    sizes = np.broadcast_to(np.clip(5000 / N, 4, 14) * np.asarray(size), N)
-    fixed = {"alpha": 0.6, "linewidths": 0, "zorder": 2, "rasterized": N > 5000} | style
-    for k in np.unique(labels):
-        of_k = labels == k
-        ax.scatter(*pairs[of_k].T, s=sizes[of_k], **_look(k), **fixed)
 
 
 _LEFT_OUT = {"color": "black", "marker": "x", "linewidths": 0.8}
@@ -615,37 +602,33 @@ def _draw_dots(ax: Axes, pairs: np.ndarray) -> None:
     ax.scatter(*pairs.T, s=size, color="black", linewidths=0, zorder=2, rasterized=N > 5000)
 
 
-def _draw_ellipses(ax: Axes, marginal: _Marginal, radii: np.ndarray) -> None:
+def _draw_ellipses(ax: Axes, marginal: Marginal, radii: np.ndarray) -> None:
     turn = np.linspace(0, 2 * np.pi, 181)
     circle = np.stack([np.cos(turn), np.sin(turn)])
     for k, mean, scale in zip(marginal.index, marginal.means, marginal.scales, strict=True):
         for radius in radii:
             ellipse = mean[:, None] + radius * scale @ circle
-            ax.plot(*ellipse, **_line(k), linewidth=1.6, zorder=3)
+            ax.plot(*ellipse, **line(k), linewidth=1.6, zorder=3)
 
 
-def _draw_curves(ax: Axes, marginal: _Marginal, values: np.ndarray | None) -> None:
+def _draw_curves(ax: Axes, marginal: Marginal, values: np.ndarray | None) -> None:
     x = _grid(marginal, 0, _span(marginal, 0, values, 4.0), 400)
-    joint = np.exp(_log_joint(marginal, x[:, None]))
+    joint = np.exp(log_joint(marginal, x[:, None]))
     total = joint.sum(axis=0)
     ax.plot(x, total, color="black", linewidth=1.2, zorder=2.5)
     for k, curve in zip(marginal.index, joint, strict=True):
         shown = np.where(curve > 1e-3 * total.max(), curve, np.nan)  # not all along the axis
-        ax.plot(x, shown, **_line(k), linewidth=1.4, zorder=3)
+        ax.plot(x, shown, **line(k), linewidth=1.4, zorder=3)
     ax.set_ylim(bottom=0)
-
-
-def _draw_histogram(ax: Axes, values: np.ndarray) -> None:
-    ax.hist(values, bins="auto", density=True, color="0.88", edgecolor="white", linewidth=0.5)
 
 
 def _draw_rug(ax: Axes, values: np.ndarray, labels: np.ndarray) -> None:
     for k in np.unique(labels):
-        x, color = values[labels == k], _line(k)["color"]
+        x, color = values[labels == k], line(k)["color"]
         ax.vlines(x, 0, 0.035, color, linewidth=0.8, transform=ax.get_xaxis_transform())
 
 
-def _draw_contours(ax: Axes, marginal: _Marginal, masses: np.ndarray) -> None:
+def _draw_contours(ax: Axes, marginal: Marginal, masses: np.ndarray) -> None:
     levels = _density_levels(marginal, masses)  # the masses fall, so the levels rise
     grids = [_grid(marginal, i, _span(marginal, i, None, 5.0), 200) for i in (0, 1)]
     density = _density(marginal, _plane(*grids)).reshape(grids[1].size, grids[0].size)  # [y, x]
@@ -663,7 +646,7 @@ def _draw_contours(ax: Axes, marginal: _Marginal, masses: np.ndarray) -> None:
         Patch(facecolor=shade, edgecolor="black", linewidth=0.6, label=f"{100 * mass:g} %")
         for shade, mass in zip(shades, masses, strict=True)
     ]
-    _legend(ax, patches[::-1], title="mass inside")
+    legend(ax, patches[::-1], title="mass inside")
 
 
 def _plane(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -683,7 +666,7 @@ def _draw_probabilities(
     area = ax.fill_between(x, _uncertainty(model, x[:, None]), color="0.85", label="uncertainty")
     probabilities = np.asarray(_ask(model, "predict_proba", x[:, None]))  # [n, K]
     for k in marginal.index:
-        ax.plot(x, probabilities[:, k], **_line(k), linewidth=1.4)
+        ax.plot(x, probabilities[:, k], **line(k), linewidth=1.4)
     _draw_dots(ax, np.column_stack([view.points, found]))
     return [area]
 
@@ -696,32 +679,19 @@ def _draw_plane(ax: Axes, model: Any, view: _View, chosen: list[int], found: np.
     shade = _uncertainty(model, plane).reshape(y.size, x.size)
     scale = {"cmap": _PLANE, "vmin": 0, "vmax": max(shade.max(), 0.01)}
     mesh = ax.pcolormesh(x, y, shade, shading="gouraud", rasterized=True, **scale)
-    _bar(ax, mesh)
+    color_bar(ax, mesh, _UNCERTAINTY)
     white = {"edgecolors": "white", "linewidths": min(0.4, 200 / found.size), "alpha": 1}
-    _draw_points(ax, view.points[:, chosen], view.labels, 0.9 + 2.5 * found, **white)
+    draw_points(ax, view.points[:, chosen], view.labels, 0.9 + 2.5 * found, **white)
     return []
 
 
 def _draw_shaded(ax: Axes, model: Any, view: _View, chosen: list[int], found: np.ndarray) -> list:
-    N = found.size
-    scale = {"cmap": _POINTS, "vmin": 0, "vmax": max(found.max(), 0.01)}
-    for k in np.unique(view.labels):
-        of_k = np.flatnonzero(view.labels == k)
-        of_k = of_k[np.argsort(found[of_k], kind="stable")]  # the most uncertain on top
-        look = {"marker": _look(k)["marker"], "edgecolors": _look(k)["color"], "linewidths": 0.7}
-        size = np.clip(5000 / N, 6, 14) * (1 + 2 * found[of_k])
-        pairs = view.points[np.ix_(of_k, chosen)]
-        drawn = ax.scatter(*pairs.T, s=size, c=found[of_k], rasterized=N > 5000, **look, **scale)
-    _bar(ax, drawn)
+    drawing.draw_shaded(ax, view.points[:, chosen], view.labels, found, _UNCERTAINTY)
     return []
 
 
-def _bar(ax: Axes, drawn: Any) -> None:
-    ax.figure.colorbar(drawn, ax=ax, location="bottom", label=_UNCERTAINTY, shrink=0.8, aspect=30)
-
-
 def _run_style(kept: bool) -> dict[str, Any]:
-    emphasised = {"color": _COLORS[0], "linewidth": 2.0, "zorder": 3}
+    emphasised = {"color": COLORS[0], "linewidth": 2.0, "zorder": 3}
     return emphasised if kept else {"color": "0.6", "linewidth": 0.9, "zorder": 2}
 
 
@@ -736,7 +706,7 @@ def _crop(ax: Axes, runs: Sequence[np.ndarray]) -> None:
     lowest, third, high = np.quantile(np.concatenate(runs), [0, 0.35, 1])
     low = min(third, *(run[-1] for run in runs))
     if high - lowest > far * (high - low) > 0:
-        ax.set_ylim(*_padded(low, high))
+        ax.set_ylim(*padded(low, high))
 
 
 def _align(axes: np.ndarray, spans: list[tuple[float, float]]) -> None:
@@ -766,7 +736,7 @@ def _name_axes(ax: Axes, view: _View, chosen: Sequence[int], other: str = "") ->
 
 def _legend_components(
     ax: Axes,
-    marginal: _Marginal,
+    marginal: Marginal,
     *,
     points: bool = False,
     lines: bool = True,
@@ -775,44 +745,21 @@ def _legend_components(
 ) -> None:
     handles = []
     for k, weight in zip(marginal.index, marginal.weights, strict=True):
-        style = (_line(k) if lines else {"linestyle": ""}) | (_look(k) if points else {})
+        style = (line(k) if lines else {"linestyle": ""}) | (look(k) if points else {})
         rounded = f"{weight:.2f}" if weight >= 0.01 else f"{weight:.1g}"
         handles += [Line2D([], [], **style, markersize=5, label=f"{k} ({rounded})")]
-    _legend(ax, [*handles, *after], title="component (weight)", anchor=anchor)
-
-
-def _legend(
-    ax: Axes,
-    handles: list,
-    *,
-    title: str | None = None,
-    anchor: tuple[float, float] = (1.02, 1),
-) -> None:
-    place = {"loc": "upper left", "bbox_to_anchor": anchor, "borderaxespad": 0, "frameon": False}
-    fonts = {"fontsize": "small", "title_fontsize": "small", "handlelength": 2.4}
-    ncols = math.ceil(len(handles) / 15)
-    ax.legend(handles=handles, title=title, alignment="left", ncols=ncols, **place, **fonts)
+    legend(ax, [*handles, *after], title="component (weight)", anchor=anchor)
 
 
 # ---- what is refused ----------------------------------------------------------------------------
 
 
-def _check_model(model: Any) -> None:
-    if hasattr(model, "fit"):
-        check_is_fitted(model)
-    if not hasattr(model, "mixture_"):
-        kind = f"{type(model).__module__}.{type(model).__qualname__}"
-        raise TypeError(f"model must be a fitted estimator of bayesgmm, got {kind}.")
-
-
 def _enter(model: Any, X: Any, *, required: bool = False) -> _View:
     """Check the model and, by asking it for labels, the points."""
-    _check_model(model)
+    check_model(model)
     D = int(model.n_features_in_)
     fitted = getattr(model, "feature_names_in_", None)
-    names = [name for name in getattr(X, "columns", ()) if isinstance(name, str)]
-    names = names if len(names) == D else [f"x{j}" for j in range(D)]  # as in summary()
-    names = names if fitted is None else [str(name) for name in fitted]
+    names = names_of(X, D) if fitted is None else [str(name) for name in fitted]
     if X is None and required:
         raise ValueError(f"X must be the points to draw, [N, {D}], got None.")
     if X is None:
@@ -836,38 +783,6 @@ def _kept(support: Any, view: _View) -> np.ndarray:
     return found
 
 
-def _chosen(features: Any, names: list[str], sizes: range) -> list[int]:
-    """Find the features by index or name, as many as `sizes` allows."""
-    if len(names) < sizes[0]:
-        raise ValueError(
-            f"model must have at least {sizes[0]} features for this plot, got {len(names)}. "
-            "Use plot_density."
-        )
-    several = isinstance(features, Iterable) and not isinstance(features, str)
-    chosen = [_feature(feature, names) for feature in (features if several else [features])]
-    if len(chosen) not in sizes:
-        wanted = " to ".join(map(str, sorted({sizes[0], sizes[-1]})))
-        raise ValueError(f"features must name {wanted} features, got {len(chosen)}: {features!r}.")
-    if len(set(chosen)) < len(chosen):
-        raise ValueError(f"features must differ from each other, got {features!r}.")
-    return chosen
-
-
-def _feature(feature: Any, names: list[str]) -> int:
-    D = len(names)
-    if isinstance(feature, str):
-        if feature in names:
-            return names.index(feature)
-        close = difflib.get_close_matches(feature, names, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"features must be among {names}, got {feature!r}.{hint}")
-    if isinstance(feature, bool) or not isinstance(feature, numbers.Integral):
-        raise TypeError(f"features must be indices or names, got {feature!r}.")
-    if not -D <= feature < D:
-        raise ValueError(f"features must be indices from 0 to {D - 1}, got {feature}.")
-    return int(feature) % D
-
-
 def _numbers(name: str, value: Any, low: float, high: float) -> np.ndarray:
     try:
         found = np.unique(np.asarray(value, dtype=float))
@@ -880,26 +795,5 @@ def _numbers(name: str, value: Any, low: float, high: float) -> np.ndarray:
     return found
 
 
-def _axes(ax: Any, height: float = 3.6) -> Axes:
-    if ax is None:
-        return plt.subplots(figsize=(5.0, height), layout="constrained")[1]
-    if not isinstance(ax, Axes) or ax.name != "rectilinear":
-        kind = f"{ax.name} axes" if isinstance(ax, Axes) else type(ax).__name__
-        raise TypeError(
-            f"ax must be one ordinary matplotlib Axes, got {kind}. "
-            "Pass what plt.subplots() gives, or one entry of it if it is an array."
-        )
-    return ax
-
-
 def _square(axes: Any, F: int) -> np.ndarray:
-    if axes is None:
-        size = (1.6 + 1.4 * F, 1.2 + 1.2 * F)
-        return plt.subplots(F, F, figsize=size, layout="constrained")[1]
-    if np.shape(axes) != (F, F):
-        raise ValueError(
-            f"axes must be an array of {F} x {F} matplotlib Axes, got shape {np.shape(axes)}."
-        )
-    for ax in np.ravel(axes):
-        _axes(ax)
-    return np.asarray(axes)
+    return axes_array(axes, (F, F), (1.6 + 1.4 * F, 1.2 + 1.2 * F))

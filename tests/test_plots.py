@@ -15,7 +15,7 @@ from matplotlib.path import Path
 from scipy import stats
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
-from bayesgmm import GaussianMixture, MCMCGaussianMixture, datasets, plots
+from bayesgmm import GaussianMixture, MCMCGaussianMixture, datasets, drawing, plots
 
 
 @pytest.fixture(autouse=True)
@@ -207,8 +207,8 @@ def test_wrong_kind_of_axes(plot, faithful):
 
 def test_each_component_has_its_own_look():
     """Lines and markers that 24 components share with no other."""
-    looks = {tuple(plots._look(k).values()) for k in range(24)}
-    lines = {tuple(plots._line(k).values()) for k in range(24)}
+    looks = {tuple(drawing.look(k).values()) for k in range(24)}
+    lines = {tuple(drawing.line(k).values()) for k in range(24)}
     assert len(looks) == len(lines) == 24
 
 
