@@ -7,9 +7,10 @@ grouping is known. Every call reads the file anew, so what is returned may be al
 from __future__ import annotations
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from importlib import resources
 from typing import TYPE_CHECKING, TypeAlias
+
+from bayesgmm.messages import lookup
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -500,14 +501,4 @@ def load(name: str) -> Loaded:
     >>> X.shape
     (272, 2)
     """
-    try:
-        loader = DATASETS[name]
-    except (KeyError, TypeError):  # TypeError: a list or a frame in the place of a name
-        raise ValueError(_unknown(name)) from None
-    return loader()
-
-
-def _unknown(name: object) -> str:
-    close = get_close_matches(str(name).lower(), DATASETS, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    return f"name must be one of {', '.join(map(repr, DATASETS))}; got {name!r}.{hint}"
+    return lookup(DATASETS, name, "name")()

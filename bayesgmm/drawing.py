@@ -3,7 +3,6 @@
 Colours are those of M. Okabe and K. Ito, "Color Universal Design" (2008).
 """
 
-import difflib
 import math
 import numbers
 from collections.abc import Iterable
@@ -15,6 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
+
+from bayesgmm.messages import hint
 
 Feature = int | str
 
@@ -220,9 +221,7 @@ def _feature(one: Any, names: list[str], name: str) -> int:
     if isinstance(one, str):
         if one in names:
             return names.index(one)
-        close = difflib.get_close_matches(one, names, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"{name} must be among {names}, got {one!r}.{hint}")
+        raise ValueError(f"{name} must be among {names}, got {one!r}.{hint(names, one)}")
     if isinstance(one, bool) or not isinstance(one, numbers.Integral):
         raise TypeError(f"{name} must be indices or names, got {one!r}.")
     if not -D <= one < D:

@@ -26,9 +26,10 @@ def listed(names: Iterable[Any]) -> str:
 
 
 def hint(names: Iterable[Any], name: Any) -> str:
-    """The name that was probably meant, as a sentence, or nothing."""
-    close = difflib.get_close_matches(str(name), [n for n in names if isinstance(n, str)], n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    """The name that was probably meant, whatever its case, as a sentence; or nothing."""
+    lower = {n.lower(): n for n in names if isinstance(n, str)}
+    close = difflib.get_close_matches(str(name).lower(), lower, n=1)
+    return f" Did you mean {lower[close[0]]!r}?" if close else ""
 
 
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:

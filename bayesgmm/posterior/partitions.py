@@ -131,7 +131,7 @@ def partition_loss(loss: Any) -> tuple[PartitionLoss, float]:
     if not isinstance(name, str) or name not in LOSSES:
         raise ValueError(
             f"loss must be one of {listed(LOSSES)}, or a pair such as ('vi', 0.5); got {loss!r}."
-            f"{hint(LOSSES, str(name).lower())}"
+            f"{hint(LOSSES, name)}"
         )
     row = LOSSES[name]
     if not cost:
