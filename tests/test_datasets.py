@@ -219,7 +219,8 @@ def test_import_is_light_and_files_are_read_from_a_zipped_package(tmp_path):
     archive = tmp_path / "package.zip"
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("bayesgmm/__init__.py", "")
-        file.write(source, "bayesgmm/datasets.py")
+        for module in ("datasets.py", "messages.py"):
+            file.write(source.with_name(module), f"bayesgmm/{module}")
         for table in source.with_name("data").glob("*.csv"):
             file.write(table, f"bayesgmm/data/{table.name}")
     code = f"import sys; sys.path.insert(0, {str(archive)!r})\n{LIGHT_AND_ZIPPED}"
