@@ -328,7 +328,7 @@ class MCMCGaussianMixture(MixtureEstimator):
         labels = found.draws.labels[:, :, np.argsort(order)]
         found = found._replace(draws=found.draws._replace(labels=labels))
         self._leave(found, entered, rows, options, resume)
-        self._rows = row_labels(X, entered.weight, counted)
+        self._rows = row_labels(X, entered, counted)
 
     def _by_gibbs(
         self, kept: Entered, seen: component_priors.Seen, options: WeightOptions, resume: bool
@@ -989,14 +989,15 @@ def _repeated(entered: Entered) -> Entered:
     return Entered(entered.X if copies is None else np.repeat(entered.X, copies, axis=0), None)
 
 
-def row_labels(X: Any, weight: np.ndarray | None, counted: bool) -> Any:
+def row_labels(X: Any, entered: Entered, counted: bool) -> Any:
     """Labels of the rows that are sampled, a pandas Index: of a DataFrame its own, else numbers.
 
     A row of weight 0 has none; where weights are counts a row has as many as its weight says.
     """
     import pandas as pd
 
-    index = X.index if hasattr(X, "columns") else pd.RangeIndex(len(X))
+    weight = entered.weight
+    index = X.index if hasattr(X, "columns") else pd.RangeIndex(len(entered.X))
     if isinstance(index, pd.MultiIndex):  # no array has such labels
         index = index.map(str)
     if weight is None:

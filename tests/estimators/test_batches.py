@@ -24,7 +24,10 @@ def rounds(model, X, n, **options):
     return model
 
 
-@pytest.mark.parametrize("kind", ["dirichlet_process", "dirichlet_distribution"])
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param("dirichlet_process", marks=pytest.mark.slow), "dirichlet_distribution"],
+)
 def test_rounds_over_batches_end_where_the_whole_fit_does(kind):
     X, labels = table()
     options = settings(X, weight_concentration_prior_type=kind)

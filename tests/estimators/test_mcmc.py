@@ -18,6 +18,7 @@ from bayesgmm import (
     MCMCGaussianMixture,
 )
 from bayesgmm.datasets import load_galaxies
+from bayesgmm.estimators.base import Entered
 from bayesgmm.estimators.chains import check_finite_draws
 from bayesgmm.estimators.mcmc import row_labels
 
@@ -377,8 +378,9 @@ def test_rows_keep_their_labels(model, X):
         (X.set_axis(pairs), None, pairs.map(str)),
     ]
     for points, w, expected in cases:
-        assert row_labels(points, w, True).equals(expected)
-    assert row_labels(X, weight / 4, False).equals(X.index[weight > 0])
+        assert row_labels(points, Entered(X.to_numpy(), w), True).equals(expected)
+    fractions = Entered(X.to_numpy(), weight / 4)
+    assert row_labels(X, fractions, False).equals(X.index[weight > 0])
 
 
 def test_it_can_be_pickled(model, X):

@@ -104,7 +104,9 @@ WITH_OUR_DEFAULTS = {
 
 LONG = (
     "test_monotonic_likelihood",
+    "test_bayesian_mixture_fit_predict",
     "test_bayesian_mixture_fit_predict_n_init",
+    "test_bayesian_mixture_predict_predict_proba",
     "test_bayesian_mixture_precisions_prior_initialisation",
 )
 """Those that take longest with ours, and are left to ``-m slow``."""

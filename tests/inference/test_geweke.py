@@ -128,7 +128,10 @@ ERRORS = {
 }
 
 
-@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize(
+    "error",
+    [pytest.param(name, marks=pytest.mark.slow if name == "discount" else ()) for name in ERRORS],
+)
 def test_an_error_of_the_sampler_is_found(error):
     name, changes = ERRORS[error]
     model = CASES[name]

@@ -149,10 +149,10 @@ def test_a_mean_independent_of_its_covariance(name):
         jax.vmap(lambda n: log_eppf(process, n))(counts_of(partitions))
     )
     given = gibbs.GibbsPrior(SlotPrior(np.zeros(1), 1, 0.2), ANY, prior)
-    draws = sampled(x, given, name, "process", 0.9, 32, 1_500, moves=ENDS)
+    draws = sampled(x, given, name, "process", 0.9, 32, 800, moves=ENDS)
     for error, z in compared(draws, exact(log_joint, partitions)).values():
         assert error < 0.02 and z < 4
-    assert (draws.accepted.sum(0) > 0.02 * 1_500 * len(draws.accepted)).all()
+    assert (draws.accepted.sum(0) > 0.02 * 800 * len(draws.accepted)).all()
 
 
 @pytest.mark.parametrize("name", ["full", "diag"])
