@@ -38,8 +38,8 @@ def cluster_summary(
         and of each two clusters "separation", their Bhattacharyya distance,
         B = d' S^-1 d / 8 + (log det S - (log det S_k + log det S_l) / 2) / 2 with d the difference
         of their means and S = (S_k + S_l) / 2, and "overlap", exp(-B), from 0 to 1: two clusters of
-        equal weight are told apart with an error between (1 - sqrt(1 - overlap^2)) / 2 and overlap / 2. All that
-        the posterior has when not given.
+        equal weight are told apart with an error between (1 - sqrt(1 - overlap^2)) / 2 and
+        overlap / 2. All that the posterior has when not given.
     level : float, default 0.95
         Probability of the credible interval.
     interval : {"equal-tailed", "hdi"}, default "equal-tailed"
