@@ -27,7 +27,7 @@ SHORT = {"n_chains": 2, "n_samples": 100, "moves": False, "progress_bar": False}
 
 @pytest.mark.filterwarnings("ignore:The posterior sample cannot be relied on yet")
 @parametrize_with_checks(
-    [GaussianMixture(), BayesianGaussianMixture(2, moves=False), MCMCGaussianMixture(2, **SHORT)]
+    [GaussianMixture(), BayesianGaussianMixture(1, moves=False), MCMCGaussianMixture(2, **SHORT)]
 )
 def test_scikit_learn(estimator, check):
     check(estimator)
