@@ -112,6 +112,7 @@ def test_one_component_is_the_conjugate_posterior(covariance_type, X):
 # --- the prior of the components ----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_mean_independent_of_its_covariance_in_the_users_units():
     """As the exact posterior above, each number of the prior in units far from 1."""
     exact = json.loads((REFERENCE / "exact_u6_indep.json").read_text())

@@ -138,7 +138,7 @@ def test_the_exact_evidence_on_the_line(kind):
 @pytest.mark.parametrize(
     "name, every",
     [
-        ("m6_collinear2d", 2),
+        ("m6_collinear2d", 4),
         pytest.param("m6_collinear2d", 1, marks=pytest.mark.slow),
         pytest.param("m7_3d", 1, marks=pytest.mark.slow),
     ],

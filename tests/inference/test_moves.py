@@ -129,7 +129,14 @@ TRAP = np.array([0, 1, 1, 2, 3])[RIGHT]
 """One component for two of the clusters; the first cluster is cut in two."""
 
 
-@pytest.mark.parametrize("name, kind", [("full", "dp"), ("tied", "py"), ("spherical", "dirichlet")])
+@pytest.mark.parametrize(
+    "name, kind",
+    [
+        ("full", "dp"),
+        ("tied", "py"),
+        pytest.param("spherical", "dirichlet", marks=pytest.mark.slow),
+    ],
+)
 def test_out_of_a_trap(name, kind, best):
     """Families and weight priors: what coordinate ascent leaves as it is, moves put right."""
     trap = np.where((TRAP == 0) & (np.arange(N) % 2 == 0), 4, TRAP)
