@@ -27,8 +27,8 @@ from scipy.special import ndtri
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
+from bayesgmm.arguments import check_level, check_number
 from bayesgmm.estimators.chains import Bar
-from bayesgmm.estimators.checks import check_number
 from bayesgmm.estimators.model import Specification
 from bayesgmm.estimators.replicates import (
     CORRELATION,
@@ -132,12 +132,7 @@ class Calibration:
         """
         import pandas as pd
 
-        if (
-            isinstance(level, bool)
-            or not isinstance(level, float | np.floating)
-            or (not 0 < level < 1)
-        ):
-            raise ValueError(f"level must be a number between 0 and 1, got {level!r}.")
+        check_level(level)
         share = (np.abs(self.pit - 0.5) < level / 2).mean()
         error = np.sqrt(level * (1 - level) / len(self.pit))
         columns = {"coverage": share, "standard_error": error, "z": (share - level) / error}

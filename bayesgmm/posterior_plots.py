@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
+from bayesgmm.arguments import check_level
 from bayesgmm.drawing import (
     COLORS,
     Feature,
@@ -284,9 +285,7 @@ def plot_predictive(
     fitted = getattr(model, "feature_names_in_", None)
     names = names_of(X, D) if fitted is None else [str(name) for name in fitted]
     (chosen,) = features_chosen(feature, names, range(1, 2), "feature")
-    number = isinstance(level, int | float | np.number) and not isinstance(level, bool)
-    if not number or not 0 < level < 1:
-        raise ValueError(f"level must be a number between 0 and 1, got {level!r}.")
+    check_level(level)
     values = None if X is None else _column(X, names, chosen)
     ax = axes_or_new(ax)
     weights, means, deviations = _of_one_feature(model.mixtures(), chosen)

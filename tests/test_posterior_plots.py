@@ -19,6 +19,7 @@ from bayesgmm.posterior.assignments import assignment_probabilities
 from bayesgmm.posterior.balls import credible_ball
 from bayesgmm.posterior.relabel import relabel
 from bayesgmm.posterior.search import point_partition
+from tests.test_plots import legend_labels, rows
 
 
 @pytest.fixture(autouse=True)
@@ -113,16 +114,6 @@ def error_bars(ax):
 
 def scatters(ax):
     return [c for c in ax.collections if type(c).__name__ == "PathCollection"]
-
-
-def rows(table):
-    """Rows in a fixed order, to compare two sets of points."""
-    table = np.asarray(table)
-    return table[np.lexsort(table.T)]
-
-
-def legend_labels(ax):
-    return [text.get_text() for text in ax.get_legend().get_texts()]
 
 
 # ---- what every plot keeps to -------------------------------------------------------------------

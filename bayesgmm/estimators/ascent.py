@@ -14,7 +14,7 @@ from bayesgmm.core.covariance import Covariance
 from bayesgmm.core.forms import choose_form
 from bayesgmm.estimators.base import Entered
 from bayesgmm.estimators.fitted import Fitted
-from bayesgmm.estimators.points import FEW, capacity, n_shards, standard_shards
+from bayesgmm.estimators.points import capacity, n_shards, standard_shards
 from bayesgmm.estimators.priors import (
     WEIGHTS,
     ComponentPrior,
@@ -23,6 +23,7 @@ from bayesgmm.estimators.priors import (
     weight_prior,
 )
 from bayesgmm.inference import drive, vb
+from bayesgmm.inference.devices import FEW
 from bayesgmm.inference.moves import Search, room_for
 from bayesgmm.inference.prune import EVERY, Pruning, without
 

@@ -9,13 +9,13 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from bayesgmm.arguments import check_number
 from bayesgmm.core.arrays import Data, Standardizer, float_scope
 from bayesgmm.core.covariance import FAMILIES, pack, unpack
 from bayesgmm.core.mixture import Mixture, conditional, marginal
 from bayesgmm.estimators.checks import (
     check_finite,
     check_flags,
-    check_number,
     check_ridge,
     check_scale,
     check_start,

@@ -5,28 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from bayesgmm.arguments import check_number
 from bayesgmm.core.arrays import Standardizer
 from bayesgmm.core.covariance import FAMILIES, UNIVARIATE, packed_shape
 from bayesgmm.messages import warn_user
-
-
-def check_number(
-    value: Any, argument: str, *, integer: bool = False, low: float = -np.inf, strict: bool = False
-) -> Any:
-    """`value` if it is a number (a whole one) above `low`.
-
-    Raises
-    ------
-    ValueError
-        If it is not.
-    """
-    kinds = (int, np.integer) if integer else (int, float, np.integer, np.floating)
-    fits = isinstance(value, kinds) and not isinstance(value, bool)
-    if fits and (value > low if strict else value >= low) and value < np.inf:
-        return value
-    kind = "an integer" if integer else "a finite number"
-    bound = "" if low == -np.inf else f" {'above' if strict else 'of at least'} {low:g}"
-    raise ValueError(f"{argument} must be {kind}{bound}, got {value!r}.")
 
 
 def check_finite(X: np.ndarray, names: list | None) -> None:

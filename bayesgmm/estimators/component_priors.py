@@ -10,15 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bayesgmm.arguments import check_number
 from bayesgmm.core import independent
 from bayesgmm.core.arrays import Standardizer
 from bayesgmm.core.covariance import Covariance
 from bayesgmm.estimators import priors
 from bayesgmm.estimators.base import Entered
-from bayesgmm.estimators.checks import (
-    check_number,
-    check_shape,
-)
+from bayesgmm.estimators.checks import check_shape
 from bayesgmm.estimators.conjugate import ConjugatePrior, held_components
 from bayesgmm.messages import hint, listed, warn_user
 

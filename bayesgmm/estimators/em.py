@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from bayesgmm.arguments import check_number
 from bayesgmm.core.arrays import Data, Standardizer, float_scope
 from bayesgmm.core.conjugate import flat_prior
 from bayesgmm.core.covariance import FAMILIES, Covariance, packed_shape, unpack
@@ -20,13 +21,11 @@ from bayesgmm.estimators.checks import (
     check_components,
     check_matrices,
     check_means_init,
-    check_number,
     check_univariate,
     check_weights_init,
     warn_not_converged,
 )
 from bayesgmm.estimators.points import (
-    FEW,
     capacity,
     in_form,
     logsumexp,
@@ -40,6 +39,7 @@ from bayesgmm.estimators.points import (
     without_room,
 )
 from bayesgmm.inference import em, squarem
+from bayesgmm.inference.devices import FEW
 from bayesgmm.inference.drive import Run
 from bayesgmm.inference.restarts import TRIAL, best, put_in, race
 from bayesgmm.inference.starts import CANDIDATES

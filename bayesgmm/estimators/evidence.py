@@ -8,13 +8,14 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from bayesgmm.arguments import check_number
 from bayesgmm.core.arrays import Data, float_scope
 from bayesgmm.core.conjugate import NormalInverseWishart
 from bayesgmm.core.independent import HierarchicalPrior
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.slots import SlotPrior
 from bayesgmm.estimators.chains import Bar, begun, first_labels
-from bayesgmm.estimators.checks import check_number, warn_not_converged
+from bayesgmm.estimators.checks import warn_not_converged
 from bayesgmm.estimators.model import Specification
 from bayesgmm.estimators.points import standard_data
 from bayesgmm.estimators.priors import area_of
@@ -111,8 +112,7 @@ def log_evidence(
     Examples
     --------
     >>> import numpy as np
-    >>> from bayesgmm import MCMCGaussianMixture
-    >>> from bayesgmm import log_evidence
+    >>> from bayesgmm import MCMCGaussianMixture, log_evidence
     >>> X = np.random.default_rng(0).normal(size=(40, 1))
     >>> model = MCMCGaussianMixture(1, component_prior="conjugate", random_state=0).fit(X)
     >>> log_evidence(model).standard_error  # of one component it is known

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from bayesgmm.arguments import check_number
 from bayesgmm.core.arrays import Data, Standardizer, float_scope
 from bayesgmm.core.covariance import Covariance
 from bayesgmm.core.forms import Form, choose_form
@@ -23,11 +24,7 @@ from bayesgmm.estimators.chains import (
     joined,
     joined_stats,
 )
-from bayesgmm.estimators.checks import (
-    check_number,
-    check_univariate,
-    warn_not_converged,
-)
+from bayesgmm.estimators.checks import check_univariate, warn_not_converged
 from bayesgmm.estimators.em import GaussianMixture
 from bayesgmm.estimators.model import (
     Specification,
@@ -60,7 +57,7 @@ from bayesgmm.posterior import (
     similarity,
     summary,
 )
-from bayesgmm.posterior import clusters as clusters_read
+from bayesgmm.posterior.clusters import cluster_summary
 
 OTHER = (
     "warm_start=True goes on with the chains of the last fit, which needs the same points and "
@@ -766,10 +763,8 @@ class MCMCGaussianMixture(MixtureEstimator):
         Assignments
             Its `table` has the index of the DataFrame that was fitted.
         """
-        if labels is None:
-            labels = self.point_partition().labels
-        found = self.label_draws()
-        return assignments.assignment_probabilities(found, labels, index=self._rows)
+        draws = self.label_draws()
+        return assignments.assignment_probabilities(draws, labels, index=self._rows)
 
     # --- clusters, and functionals of the mixture
 
@@ -812,7 +807,7 @@ class MCMCGaussianMixture(MixtureEstimator):
             A row for each number.
         """
         tree = self.relabel(n_clusters=n_clusters)
-        return clusters_read.cluster_summary(tree, quantities, level=level, interval=interval)
+        return cluster_summary(tree, quantities, level=level, interval=interval)
 
     def posterior_expectation(self, f: Any, **options: Any) -> Any:
         """Posterior of any functional of the mixture: mean, interval and Monte Carlo error.

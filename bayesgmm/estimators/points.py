@@ -13,7 +13,7 @@ from bayesgmm.core.forms import exact_form
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.predictive import StudentMixture, student_joint
 from bayesgmm.core.sweep import joint_of, padded_size
-from bayesgmm.inference.devices import WIDE, n_cores
+from bayesgmm.inference.devices import FEW, WIDE, n_cores
 
 ROWS = 65_536
 """Rows evaluated at a time: what `predict` and its like need beside their answer."""
@@ -56,10 +56,6 @@ def capacity(K: int, N: int) -> int:
     2, 3 and 4 components share one program, as do those of 5 to 8; with many points it is K.
     """
     return K if N > FEW else max(4, 1 << (int(K) - 1).bit_length())
-
-
-FEW = 4096
-"""Up to this many points a fit takes less time than its compilation."""
 
 
 def with_room(mixture: Mixture, room: int) -> Mixture:

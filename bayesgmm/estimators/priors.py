@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bayesgmm.arguments import check_number
 from bayesgmm.core.arrays import Standardizer
 from bayesgmm.core.concentration import (
     Fixed,
@@ -16,7 +17,7 @@ from bayesgmm.core.concentration import (
 from bayesgmm.core.conjugate import NormalInverseWishart
 from bayesgmm.core.covariance import FAMILIES, Covariance
 from bayesgmm.estimators.base import Entered
-from bayesgmm.estimators.checks import check_number, check_shape
+from bayesgmm.estimators.checks import check_shape
 from bayesgmm.messages import hint
 
 CONJUGATE = {

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from scipy import special
 
+from bayesgmm.arguments import check_number
 from bayesgmm.core.arrays import Array, float_scope
 from bayesgmm.core.concentration import ConcentrationPrior
 from bayesgmm.core.partitions import (
@@ -18,9 +19,6 @@ from bayesgmm.core.partitions import (
 )
 from bayesgmm.core.slots import SlotPrior
 from bayesgmm.core.weights import FiniteMixture
-from bayesgmm.estimators.checks import (
-    check_number,
-)
 from bayesgmm.estimators.component_priors import OWN_TYPES, is_numpyros
 from bayesgmm.estimators.priors import DISCOUNT
 from bayesgmm.inference import SAMPLERS

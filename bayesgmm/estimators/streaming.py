@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from bayesgmm.arguments import check_number
 from bayesgmm.core.arrays import Data, Standardizer, float_scope
 from bayesgmm.core.covariance import Covariance
 from bayesgmm.core.forms import exact_form
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.estimators.base import Entered
-from bayesgmm.estimators.checks import check_number
 from bayesgmm.estimators.points import in_float64, in_form, standard_data, to_standard
 from bayesgmm.inference import em, stepwise
 

@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from bayesgmm.arguments import check_number
 from bayesgmm.core.arrays import Data, Standardizer
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.estimators.base import Entered
-from bayesgmm.estimators.checks import check_number
-from bayesgmm.estimators.points import FEW, standard_shards, with_room
+from bayesgmm.estimators.points import standard_shards, with_room
 from bayesgmm.inference import em, trimmed
+from bayesgmm.inference.devices import FEW
 from bayesgmm.inference.drive import Run
 from bayesgmm.inference.subsets import subset_mixture, subset_size
 

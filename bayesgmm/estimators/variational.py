@@ -11,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from bayesgmm.arguments import check_number
 from bayesgmm.core.arrays import Standardizer, float_scope
 from bayesgmm.core.concentration import Fixed, RandomConcentration, Sticks, gamma_grid
 from bayesgmm.core.conjugate import NormalInverseWishart, log_normalizer
@@ -23,7 +24,6 @@ from bayesgmm.estimators.base import Entered, MixtureEstimator, check_n_samples,
 from bayesgmm.estimators.batches import begun, visited
 from bayesgmm.estimators.checks import (
     check_components,
-    check_number,
     check_shape,
     check_univariate,
     warn_not_converged,

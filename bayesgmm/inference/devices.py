@@ -25,6 +25,10 @@ QUICK = WIDE | (
 sixths, if newer), it runs up to a fifth slower."""
 
 
+FEW = 4096
+"""Up to this many points a fit takes less time than its compilation."""
+
+
 def for_sizes(function: Callable, *static: str) -> dict[bool, Callable]:
     """`function` compiled for few points (True), in a hurry, and for many (False), to run fast.
 

@@ -157,12 +157,8 @@ def _of_one(data: Data, mixture: Mixture, prior: Any, form: Form) -> Moments:
     return soft(data, mixture, form)
 
 
-FEW = 4096
-"""Points up to which compiling takes longer than a fit."""
-
-
 def _few(data: Data) -> bool:
-    return data.weight.size <= FEW
+    return data.weight.size <= devices.FEW
 
 
 def _expect(mixtures: Mixture, data: Data, form: Form) -> Moments:

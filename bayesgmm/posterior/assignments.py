@@ -15,6 +15,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.special import xlogy
 
+from bayesgmm.arguments import check_number
 from bayesgmm.posterior.draws import (
     LabelDraws,
     between,
@@ -23,8 +24,7 @@ from bayesgmm.posterior.draws import (
     mean_and_mcse,
     parts,
 )
-from bayesgmm.posterior.matching import overlaps
-from bayesgmm.posterior.partitions import blocks
+from bayesgmm.posterior.partitions import blocks, overlaps
 
 NONE = "none"
 """What stands for a cluster that is none of the partition's."""
@@ -81,8 +81,7 @@ class Assignments:
         ValueError
             If `n` is not a whole number of at least 1.
         """
-        if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 1:
-            raise ValueError(f"n must be an integer of at least 1, got {n!r}.")
+        check_number(n, "n", integer=True, low=1)
         return self.table.sort_values("probability", kind="stable").head(n)
 
 

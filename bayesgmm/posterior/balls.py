@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from bayesgmm.arguments import check_level, check_number
 from bayesgmm.posterior.draws import distinct, entered, label_vector
 from bayesgmm.posterior.partitions import Loss, losses, partition_loss
 
@@ -129,10 +130,8 @@ def credible_ball(
     row, cost = partition_loss(loss)
     known = entered(draws, weights)
     centre = label_vector(labels, known.labels.shape[1])
-    if not isinstance(level, float | np.floating) or not 0 < level < 1:
-        raise ValueError(f"level must be a number between 0 and 1, got {level!r}.")
-    if isinstance(max_ties, bool) or not isinstance(max_ties, int | np.integer) or max_ties < 1:
-        raise ValueError(f"max_ties must be an integer of at least 1, got {max_ties!r}.")
+    check_level(level)
+    check_number(max_ties, "max_ties", integer=True, low=1)
     parted, shares, _ = distinct(known)
     far = losses(centre[None], parted, row, cost)[0]
     radius = _radius(far, shares, level)

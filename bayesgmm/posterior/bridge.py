@@ -37,6 +37,7 @@ from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.sweep import log_likelihood
 from bayesgmm.posterior import laws
 from bayesgmm.posterior.laws import Given, Natural
+from bayesgmm.posterior.summary import error_of_mean
 
 LARGEST = 10
 """Components whose orders are summed over: beyond, this would take minutes."""
@@ -241,7 +242,7 @@ def bridged(of_posterior: np.ndarray, of_proposal: np.ndarray) -> Bridged:
     of_q = np.exp(behind - log_z - np.logaddexp(np.log(s1) + behind - log_z, np.log(s2)))
     of_p = np.exp(-np.logaddexp(np.log(s1) + ahead - log_z, np.log(s2)))
     first = of_q.var(ddof=1) / of_q.size / of_q.mean() ** 2
-    second = (_error_of_mean(of_p) / of_p.mean()) ** 2
+    second = (error_of_mean(of_p) / of_p.mean()) ** 2
     overlap = float(of_q.mean())
     return Bridged(float(log_z + middle), float(np.sqrt(first + second)), overlap)
 
@@ -258,10 +259,3 @@ def _effective(values: np.ndarray) -> float:
         return float(values.size)
     found = array_stats.ess(np.clip(values, -1e3, 1e3), method="mean")
     return float(np.clip(np.nan_to_num(found, nan=1.0), 1, values.size))
-
-
-def _error_of_mean(values: np.ndarray) -> float:
-    """Monte Carlo standard error of the mean of all chains."""
-    from arviz_stats.base import array_stats
-
-    return float(array_stats.mcse(values, method="mean")) if np.ptp(values) > 0 else 0.0

@@ -158,8 +158,7 @@ def prior_sensitivity(posterior: Any, var_names: Sequence[str] | None = None) ->
     Examples
     --------
     >>> import numpy as np
-    >>> from bayesgmm import MCMCGaussianMixture
-    >>> from bayesgmm import prior_sensitivity
+    >>> from bayesgmm import MCMCGaussianMixture, prior_sensitivity
     >>> X = np.random.default_rng(0).normal(size=(50, 1))
     >>> model = MCMCGaussianMixture(1, random_state=0).fit(X)
     >>> prior_sensitivity(model.posterior_, ["log_likelihood"])["weights"].to_dict()

@@ -18,6 +18,7 @@ from bayesgmm.core.covariance import Covariance
 from bayesgmm.core.sweep import gathered
 from bayesgmm.inference.gibbs import posterior_of
 from bayesgmm.inference.tilting import Tilted
+from bayesgmm.posterior.summary import error_of_mean
 
 BATCHES = 5
 """Parts of each chain whose means tell how errors of different K go together."""
@@ -158,16 +159,11 @@ def _covariance_of_means(values: np.ndarray) -> np.ndarray:
     Correlations are those of batch means, variances the largest of theirs, of ArviZ's, and of that
     of the means of the chains: each by itself is too small now and then.
     """
-    from arviz_stats.base import array_stats
-
     C, S, M = values.shape
     size = max(S // BATCHES, 1)
     batches = values[:, : S // size * size].reshape(C * (S // size), size, M).mean(1)
     plain = np.atleast_2d(np.cov(batches.T)) / len(batches)
-    errors = [
-        float(array_stats.mcse(values[..., m], method="mean")) if np.ptp(values[..., m]) else 0.0
-        for m in range(M)
-    ]
+    errors = [error_of_mean(values[..., m]) for m in range(M)]
     deviations, of_chains = np.sqrt(np.diag(plain)), values.mean(1).std(0, ddof=1) / np.sqrt(C)
     largest = np.fmax(np.fmax(errors, deviations), of_chains)
     factor = np.divide(largest, deviations, out=np.ones(M), where=deviations > 0)

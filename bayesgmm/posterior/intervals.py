@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from bayesgmm.arguments import check_level
 from bayesgmm.messages import hint, listed
 from bayesgmm.posterior import summary
 
@@ -40,9 +41,7 @@ def check_options(level: Any, interval: Any) -> None:
             f"interval must be one of {listed(INTERVALS)}; got {interval!r}."
             f"{hint(INTERVALS, interval)}"
         )
-    number = isinstance(level, int | float | np.floating) and not isinstance(level, bool)
-    if not number or not 0 < level < 1:
-        raise ValueError(f"level must be a number between 0 and 1, got {level!r}.")
+    check_level(level)
 
 
 def described(draws: list[np.ndarray], level: float, interval: str) -> Any:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from bayesgmm.posterior.partitions import blocks, expected_variation
+from bayesgmm.posterior.partitions import blocks, expected_variation, overlaps
 
 COMPARISONS = 10**8
 """Labels that may be looked at to find the pivot."""
@@ -57,27 +57,6 @@ def pivot(labels: np.ndarray, n_clusters: np.ndarray) -> np.ndarray:
     candidates = modal[np.linspace(0, len(modal) - 1, min(most, len(modal))).astype(int)]
     best = expected_variation(labels[candidates], some).argmin()
     return labels[candidates[best]]
-
-
-def overlaps(labels: np.ndarray, reference: np.ndarray, K: int, T: int) -> np.ndarray:
-    """How many points cluster t of each draw shares with cluster k of the reference, [S, K, T].
-
-    Parameters
-    ----------
-    labels : ndarray [S, N]
-        Below T.
-    reference : ndarray [N]
-        Below K.
-    """
-    S, N = labels.shape
-    found = np.empty((S, K, T), np.int64)
-    first = reference.astype(np.int64) * T
-    for rows in blocks(S, N):
-        part = labels[rows]
-        cells = first + np.arange(len(part))[:, None] * (K * T)
-        counts = np.bincount((cells + part).ravel(), minlength=len(part) * K * T)
-        found[rows] = counts.reshape(-1, K, T)
-    return found
 
 
 def matched(labels: np.ndarray, reference: np.ndarray, n_places: int) -> np.ndarray:

@@ -154,17 +154,37 @@ def _is_pair(loss: Any) -> bool:
 # --- tables ---------------------------------------------------------------------------------------
 
 
-def contingency(a: Array, b: Array, K: int, L: int) -> Array:
-    """How many points are in cluster k of `a` and l of `b`, [K, L]."""
-    cells = np.bincount(a.astype(np.int64) * L + b, minlength=K * L)
-    return cells.reshape(K, L)
-
-
 def blocks(n: int, each: int) -> Iterator[slice]:
     """Slices of n things, of as many as come to `BLOCK` if one of them counts `each`."""
     step = max(1, BLOCK // max(each, 1))
     for start in range(0, n, step):
         yield slice(start, min(start + step, n))
+
+
+def overlaps(labels: Array, reference: Array, K: int, T: int) -> Array:
+    """How many points cluster t of each draw shares with cluster k of the reference, [S, K, T].
+
+    Parameters
+    ----------
+    labels : ndarray [S, N]
+        Below T.
+    reference : ndarray [N]
+        Below K.
+    """
+    S, N = labels.shape
+    found = np.empty((S, K, T), np.int64)
+    first = reference.astype(np.int64) * T
+    for rows in blocks(S, N):
+        part = labels[rows]
+        cells = first + np.arange(len(part))[:, None] * (K * T)
+        counts = np.bincount((cells + part).ravel(), minlength=len(part) * K * T)
+        found[rows] = counts.reshape(-1, K, T)
+    return found
+
+
+def contingency(a: Array, b: Array, K: int, L: int) -> Array:
+    """How many points are in cluster k of `a` and l of `b`, [K, L]."""
+    return overlaps(b[None], a, K, L)[0]
 
 
 def losses(estimates: Array, labels: Array, row: PartitionLoss, cost: float = 1.0) -> Array:

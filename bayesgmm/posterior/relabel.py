@@ -14,13 +14,11 @@ import numpy as np
 
 from bayesgmm.messages import hint, listed, warn_user
 from bayesgmm.posterior import selection, variables
-from bayesgmm.posterior.matching import METHODS, Alike, matched, pivot, renamed
+from bayesgmm.posterior.matching import METHODS, Alike, renamed
 from bayesgmm.posterior.modes import largest_by_chance, largest_r_hat, what_is_wrong
 from bayesgmm.posterior.partitions import blocks
 from bayesgmm.posterior.selection import Kept
 from bayesgmm.posterior.variables import Names, Variables
-
-__all__ = ["matched", "pivot", "relabel"]
 
 MOST = 20_000_000
 """Probabilities of single draws that are kept; of more, their mean."""

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bayesgmm.arguments import check_number
 from bayesgmm.inference.devices import each, n_cores
 from bayesgmm.messages import warn_user
 from bayesgmm.posterior.climb import Climber, End
@@ -141,12 +142,14 @@ def point_partition(
     """
     row, cost = partition_loss(loss)
     known = entered(draws, weights)
-    n_starts = _whole(n_starts, "n_starts")
+    check_number(n_starts, "n_starts", integer=True, low=1)
     N = known.labels.shape[1]
-    limit = N if max_clusters is None else min(_whole(max_clusters, "max_clusters"), N)
+    limit = N
+    if max_clusters is not None:
+        limit = min(check_number(max_clusters, "max_clusters", integer=True, low=1), N)
     rng = _generator(random_state)
-    labels, shares, _ = distinct(known)
-    labels, shares = labels[shares > 0], shares[shares > 0]
+    parted, weight, which = distinct(known)
+    labels, shares = parted[weight > 0], weight[weight > 0]
     most = most_clusters(labels)
     found = _Search(labels, shares, row, cost, min(limit, most), rng).run(n_starts)
     if most < limit and found.labels[0].max() + 1 == most:
@@ -154,14 +157,12 @@ def point_partition(
             f"The search was held to {most} clusters, the most whose tables with draws of so many "
             "fit in memory. Give fewer draws, or max_clusters to say that it is enough."
         )
-    return _published(found, known, loss, row, cost)
-
-
-def _published(
-    found: "_Found", known: LabelDraws, loss: Loss, row: PartitionLoss, cost: float
-) -> PointPartition:
-    parted, _, which = distinct(known)
     values = losses(found.labels, parted, row, cost)[:, which]
+    return _published(found, known, loss, values)
+
+
+def _published(found: "_Found", known: LabelDraws, loss: Loss, values: Array) -> PointPartition:
+    """The best partition and its runner-up, with their losses [1 or 2, S] at the draws."""
     means, errors = (part.tolist() for part in mean_and_mcse(values.T, known))
     first, *others = (
         dict(
@@ -175,13 +176,6 @@ def _published(
     )
     runner_up = PointPartition(**others[0]) if others else None
     return PointPartition(**first, runner_up=runner_up, hits=found.hits, n_climbs=found.n_climbs)
-
-
-def _whole(value: Any, name: str) -> int:
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < 1:
-        raise ValueError(f"{name} must be an integer of at least 1, got {value!r}.")
-    return int(value)
 
 
 def _generator(random_state: Any) -> np.random.Generator:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import softmax
 
+from bayesgmm.arguments import check_number
 from bayesgmm.posterior.matching import renamed
 from bayesgmm.posterior.partitions import blocks
 from bayesgmm.posterior.variables import Variables
@@ -154,9 +155,7 @@ def _chosen_number(numbers: np.ndarray, n_clusters: int | None) -> int:
     counts = np.bincount(numbers)
     if n_clusters is None:
         return int(counts.argmax())
-    whole = isinstance(n_clusters, int | np.integer) and not isinstance(n_clusters, bool)
-    if not whole or n_clusters < 1:
-        raise ValueError(f"n_clusters must be an integer of at least 1, got {n_clusters!r}.")
+    check_number(n_clusters, "n_clusters", integer=True, low=1)
     if n_clusters >= len(counts) or not counts[n_clusters]:
         drawn = [f"{k} ({counts[k] / len(numbers):.1%})" for k in np.flatnonzero(counts)]
         raise ValueError(

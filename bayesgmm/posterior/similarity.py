@@ -77,11 +77,6 @@ def similarity_matrix(
     return _sparse(known, threshold, return_mcse, max_memory)
 
 
-def similarity(labels: Array) -> Array:
-    """Share of the draws [S, N] in which each two points are together, [N, N]."""
-    return similarity_matrix(labels, max_memory=np.inf)
-
-
 # --- the result in its two forms ------------------------------------------------------------------
 
 

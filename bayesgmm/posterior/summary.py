@@ -56,12 +56,19 @@ def _row(values: np.ndarray) -> dict[str, Any]:
         found = {"mcse_mean": np.nan, "ess_bulk": C, "ess_tail": C, "r_hat": np.inf}
         return {**row, **found, "verdict": APART}
     found = {
-        "mcse_mean": float(array_stats.mcse(values, method="mean")),
+        "mcse_mean": error_of_mean(values),
         "ess_bulk": float(array_stats.ess(values, method="bulk")),
         "ess_tail": float(array_stats.ess(values, method="tail", prob=TAILS)),
         "r_hat": float(array_stats.rhat(values, method="rank")),
     }
     return {**row, **found, "verdict": _verdict(found["r_hat"], found["ess_bulk"])}
+
+
+def error_of_mean(values: np.ndarray) -> float:
+    """Monte Carlo standard error of the mean of values [C, S]; 0 if they never change."""
+    from arviz_stats.base import array_stats
+
+    return float(array_stats.mcse(values, method="mean")) if np.ptp(values) > 0 else 0.0
 
 
 def _verdict(r_hat: float, ess: float) -> str:

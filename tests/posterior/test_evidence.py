@@ -8,34 +8,18 @@ import pytest
 from scipy import special, stats
 
 from bayesgmm.core import FAMILIES, NormalInverseWishart, pad
-from bayesgmm.core.independent import HierarchicalPrior, IndependentPrior
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.inference import tilting
 from bayesgmm.posterior import bridge, comparison, evidence, laws
 from bayesgmm.posterior.evidence import Evidence, EvidenceOverComponents
 from tests.conftest import assert_close
+from tests.posterior.test_prior import DOF, MEAN, prior_of, scale_of
 
 pytestmark = pytest.mark.usefixtures("x64")
 
-MEAN, DOF, ALPHA = np.array([0.3, -0.2]), 7.0, 0.7
-MATRIX = np.array([[1.5, 0.4], [0.4, 0.9]])
+ALPHA = 0.7
 SPREAD = np.array([[1.2, -0.3], [-0.3, 0.8]])
 TYPES = ("full", "tied", "diag", "spherical")
-
-
-def scale_of(family):
-    whole = {"diag": np.diagonal(MATRIX), "spherical": np.array([1.3])}
-    return np.asarray(whole.get(family, MATRIX))
-
-
-def prior_of(kind, family):
-    scale, dof = scale_of(family)[None], np.array([DOF])
-    if kind == "conjugate":
-        return NormalInverseWishart(MEAN[None], np.array([0.5]), dof, scale)
-    spread = np.diagonal(SPREAD) if FAMILIES[family].axis_aligned else SPREAD
-    if kind == "independent":
-        return IndependentPrior(MEAN[None], spread[None], dof, scale)
-    return HierarchicalPrior(MEAN[None], spread[None], dof, np.array([2.5]), scale)
 
 
 def mixtures(family, M=3, K=2, seed=0):

@@ -36,7 +36,7 @@ def test_the_pivot_is_in_the_middle():
     near = np.array([0, 0, 0, 1, 1, 1, 1, 1])
     far = np.array([0, 1, 0, 1, 0, 1, 0, 1])
     labels = np.stack([far, middle, near, middle, np.zeros(8, int)])
-    found = relabel.pivot(labels, np.array([2, 2, 2, 2, 1]))
+    found = matching.pivot(labels, np.array([2, 2, 2, 2, 1]))
     np.testing.assert_array_equal(found, middle)
 
 
@@ -47,7 +47,7 @@ def test_clusters_go_where_they_share_most_points(seed):
     reference, labels = np.arange(12) % 3, np.arange(12) % 4
     labels = np.where(rng.uniform(size=12) < 0.4, rng.integers(0, 4, 12), labels)
     labels[:4] = range(4)
-    (found,) = relabel.matched(labels[None], reference, 4)
+    (found,) = matching.matched(labels[None], reference, 4)
     assert sorted(found) == [0, 1, 2, 3]
 
     def shared(order):
@@ -57,7 +57,7 @@ def test_clusters_go_where_they_share_most_points(seed):
 
 
 def test_a_place_may_stay_empty():
-    found = relabel.matched(np.array([[0, 0, 0, 1]]), np.array([0, 1, 1, 2]), 3)
+    found = matching.matched(np.array([[0, 0, 0, 1]]), np.array([0, 1, 1, 2]), 3)
     assert found.tolist() == [[-1, 0, 1]]
 
 

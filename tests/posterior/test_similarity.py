@@ -5,7 +5,7 @@ import pytest
 
 from bayesgmm.posterior import similarity as module
 from bayesgmm.posterior.draws import entered, mean_and_mcse
-from bayesgmm.posterior.similarity import similarity, similarity_matrix
+from bayesgmm.posterior.similarity import similarity_matrix
 
 
 def some_draws(S, N, K=4, seed=0):
@@ -23,7 +23,6 @@ def test_shares_of_the_draws(monkeypatch, tile, S, N, K):
     draws = some_draws(S, N, K)
     expected = together(draws).mean(0)
     np.testing.assert_allclose(similarity_matrix(draws), expected, atol=1e-15)
-    np.testing.assert_allclose(similarity(draws), expected, atol=1e-15)
     weights = np.random.default_rng(1).uniform(size=S)
     expected = np.tensordot(weights / weights.sum(), together(draws), 1)
     np.testing.assert_allclose(similarity_matrix(draws, weights), expected, atol=1e-12)
