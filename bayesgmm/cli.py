@@ -342,22 +342,29 @@ def _one_line_warnings() -> Iterator[None]:
 @contextmanager
 def _kept_interrupts() -> Iterator[None]:
     """Send an interrupt again that was lost: JAX's callback of the garbage collector drops them."""
-    before, timers = sys.unraisablehook, []
+    before, lost, over = sys.unraisablehook, threading.Event(), threading.Event()
 
     def show(unraisable: Any) -> None:
-        if not isinstance(unraisable.exc_value, KeyboardInterrupt):
+        if isinstance(unraisable.exc_value, KeyboardInterrupt):
+            lost.set()  # nothing here may wait: what is sent again too soon is lost again
+        else:
             before(unraisable)
-            return
-        timers.append(threading.Timer(0.05, _interrupt))  # once that callback has ended
-        timers[-1].start()
 
+    def watch() -> None:
+        while lost.wait() and not over.wait(0.1):  # until that callback has ended
+            lost.clear()
+            _interrupt()
+
+    watcher = threading.Thread(target=watch, name="bayesgmm-interrupts", daemon=True)
+    watcher.start()
     sys.unraisablehook = show
     try:
         yield
     finally:
         sys.unraisablehook = before
-        for timer in timers:  # two may have been lost
-            timer.cancel()
+        over.set()
+        lost.set()
+        watcher.join()
 
 
 def _interrupt() -> None:

@@ -29,13 +29,13 @@ FEW = 4096
 """Up to this many points a fit takes less time than its compilation."""
 
 
-def for_sizes(function: Callable, *static: str) -> dict[bool, Callable]:
+def for_sizes(function: Callable, *static: str, quick: dict = QUICK) -> dict[bool, Callable]:
     """`function` compiled for few points (True), in a hurry, and for many (False), to run fast.
 
     Which of the two a caller takes must depend on nothing but the number of points: programs
     compiled with other options round differently.
     """
-    pairs = ((True, QUICK), (False, WIDE))
+    pairs = ((True, quick), (False, WIDE))
     return {
         few: jax.jit(function, static_argnames=static, compiler_options=options)
         for few, options in pairs
