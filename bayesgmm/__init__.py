@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bayesgmm.estimators.conjugate import ConjugatePrior
     from bayesgmm.estimators.em import GaussianMixture
     from bayesgmm.estimators.evidence import log_evidence
+    from bayesgmm.estimators.loading import load
     from bayesgmm.estimators.mcmc import MCMCGaussianMixture
     from bayesgmm.estimators.nuts import numpyro_model
     from bayesgmm.estimators.variational import BayesianGaussianMixture
@@ -43,6 +44,7 @@ __all__ = [
     "datasets",
     "enable_compilation_cache",
     "expected_loss",
+    "load",
     "log_evidence",
     "numpyro_model",
     "plots",
@@ -68,6 +70,7 @@ _HOMES = {
     "compare_evidence": "bayesgmm.posterior.comparison",
     "credible_ball": "bayesgmm.posterior.balls",
     "expected_loss": "bayesgmm.posterior.partitions",
+    "load": "bayesgmm.estimators.loading",
     "log_evidence": "bayesgmm.estimators.evidence",
     "numpyro_model": "bayesgmm.estimators.nuts",
     "point_partition": "bayesgmm.posterior.search",

@@ -219,6 +219,8 @@ class MCMCGaussianMixture(MixtureEstimator):
 
     _plug_in = GaussianMixture
 
+    _caches = ("_tree",)
+
     def __init__(
         self,
         n_components: Any = "mfm",
