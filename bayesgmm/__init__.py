@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from bayesgmm.estimators.em import GaussianMixture
     from bayesgmm.estimators.evidence import log_evidence
     from bayesgmm.estimators.mcmc import MCMCGaussianMixture
+    from bayesgmm.estimators.merging import merge_components
     from bayesgmm.estimators.nuts import numpyro_model
     from bayesgmm.estimators.variational import BayesianGaussianMixture
     from bayesgmm.inference.distribution import MultivariateNormalMixture
@@ -44,6 +45,7 @@ __all__ = [
     "enable_compilation_cache",
     "expected_loss",
     "log_evidence",
+    "merge_components",
     "numpyro_model",
     "plots",
     "point_partition",
@@ -69,6 +71,7 @@ _HOMES = {
     "credible_ball": "bayesgmm.posterior.balls",
     "expected_loss": "bayesgmm.posterior.partitions",
     "log_evidence": "bayesgmm.estimators.evidence",
+    "merge_components": "bayesgmm.estimators.merging",
     "numpyro_model": "bayesgmm.estimators.nuts",
     "point_partition": "bayesgmm.posterior.search",
     "posterior_expectation": "bayesgmm.posterior.expectation",
