@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from bayesgmm import core, datasets, plots
     from bayesgmm.calibration import calibrate
     from bayesgmm.compilation import enable_compilation_cache
+    from bayesgmm.estimators.bootstrap import bootstrap
     from bayesgmm.estimators.component_priors import HierarchicalPrior, IndependentPrior
     from bayesgmm.estimators.conjugate import ConjugatePrior
     from bayesgmm.estimators.em import GaussianMixture
@@ -36,6 +37,7 @@ __all__ = [
     "MCMCGaussianMixture",
     "MultivariateNormalMixture",
     "assignment_probabilities",
+    "bootstrap",
     "calibrate",
     "cluster_summary",
     "compare_evidence",
@@ -66,6 +68,7 @@ _HOMES = {
     "MCMCGaussianMixture": "bayesgmm.estimators.mcmc",
     "MultivariateNormalMixture": "bayesgmm.inference.distribution",
     "assignment_probabilities": "bayesgmm.posterior.assignments",
+    "bootstrap": "bayesgmm.estimators.bootstrap",
     "cluster_summary": "bayesgmm.posterior.clusters",
     "compare_evidence": "bayesgmm.posterior.comparison",
     "credible_ball": "bayesgmm.posterior.balls",
