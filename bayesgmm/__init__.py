@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from bayesgmm.estimators.conjugate import ConjugatePrior
     from bayesgmm.estimators.em import GaussianMixture
     from bayesgmm.estimators.evidence import log_evidence
+    from bayesgmm.estimators.likelihood_ratio import likelihood_ratio_test
     from bayesgmm.estimators.mcmc import MCMCGaussianMixture
     from bayesgmm.estimators.merging import merge_components
     from bayesgmm.estimators.nuts import numpyro_model
@@ -46,6 +47,7 @@ __all__ = [
     "datasets",
     "enable_compilation_cache",
     "expected_loss",
+    "likelihood_ratio_test",
     "log_evidence",
     "merge_components",
     "numpyro_model",
@@ -73,6 +75,7 @@ _HOMES = {
     "compare_evidence": "bayesgmm.posterior.comparison",
     "credible_ball": "bayesgmm.posterior.balls",
     "expected_loss": "bayesgmm.posterior.partitions",
+    "likelihood_ratio_test": "bayesgmm.estimators.likelihood_ratio",
     "log_evidence": "bayesgmm.estimators.evidence",
     "merge_components": "bayesgmm.estimators.merging",
     "numpyro_model": "bayesgmm.estimators.nuts",

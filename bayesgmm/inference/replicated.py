@@ -6,7 +6,6 @@ block waits long for its slowest run.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -81,9 +80,8 @@ def run(states: Any, which: Array, replicates: Replicates, max_iter: int) -> dri
     rows, passes, left = np.arange(R), LEG, max_iter
     while len(rows) and left > 0:
         passes = min(passes, left)
-        leg = _leg(_some(found.state, rows), which[rows], replicates, passes)
-        leg = leg._replace(n_iter=leg.n_iter + found.n_iter[rows])
-        jax.tree.map(partial(_put, rows), found, leg)
+        leg = _leg(some(found.state, rows), which[rows], replicates, passes)
+        put_in(found, rows, leg)
         rows = rows[~leg.converged & ~leg.failed]
         left, passes = left - passes, 2 * passes
     return found
@@ -110,12 +108,18 @@ def _of_block(
 ) -> drive.Run:
     given = replicates.objective, replicates.config, replicates.tol, passes
     data = replicates.drawn(which[block])
-    return replicates.engine.run(_some(states, block), [data], *given)._replace(history=[])
+    return replicates.engine.run(some(states, block), [data], *given)._replace(history=[])
 
 
-def _some(states: Any, rows: Array) -> Any:
+def some(states: Any, rows: Array) -> Any:
+    """Some of what has leading axis R."""
     return jax.tree.map(lambda leaf: leaf[rows], states)
 
 
-def _put(rows: Array, old: Array, new: Array) -> None:
-    old[rows] = new
+def put_in(found: drive.Run, rows: Array, more: drive.Run) -> None:
+    """How some of the runs went on, written into the run of all."""
+
+    def put(old: Array, new: Array) -> None:
+        old[rows] = new
+
+    jax.tree.map(put, found, more._replace(n_iter=found.n_iter[rows] + more.n_iter))
