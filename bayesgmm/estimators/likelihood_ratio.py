@@ -14,13 +14,13 @@ from bayesgmm.core.covariance import FAMILIES, Covariance
 from bayesgmm.core.forms import choose_form
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.estimators.base import Entered
-from bayesgmm.estimators.bootstrap import Source, parametric
 from bayesgmm.estimators.checks import check_components, check_univariate, warn_not_converged
 from bayesgmm.estimators.em import ACCELERATIONS, SINGULAR, GaussianMixture
 from bayesgmm.estimators.points import capacity, standard_data
 from bayesgmm.inference import em
 from bayesgmm.inference.contests import Bests, bests, cells, divided, from_labels
 from bayesgmm.inference.replicated import Replicates
+from bayesgmm.inference.resampling import Source, parametric
 from bayesgmm.messages import lookup, warn_user
 
 CANDIDATES = 8

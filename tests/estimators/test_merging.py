@@ -1,14 +1,22 @@
 """merge_components: against a naive implementation, by hand, and by what must hold of any tree."""
 
+import warnings
 from itertools import combinations
 
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.mixture import GaussianMixture as TheirMixture
 
-from bayesgmm import BayesianGaussianMixture, GaussianMixture, datasets, merge_components, plots
+from bayesgmm import (
+    BayesianGaussianMixture,
+    GaussianMixture,
+    MCMCGaussianMixture,
+    datasets,
+    merge_components,
+    plots,
+)
 from bayesgmm.estimators.merging import cumulated, elbow
 from tests.conftest import assert_close
 
@@ -141,19 +149,29 @@ def test_clusters_that_are_not_gaussian():
     assert np.array_equal(merged.labels(), labels)
 
 
-def test_every_estimator():
-    X, _ = datasets.load_faithful()
-    models = [
+@pytest.mark.parametrize(
+    "model",
+    [
         GaussianMixture(4, random_state=0),
-        BayesianGaussianMixture(4, random_state=0),
         TheirMixture(4, random_state=0),
-    ]
-    for model in models:
-        merged = merge_components(model.fit(X), X)
-        K = merged.n_components
-        assert_close(merged.proba(K), model.predict_proba(X))
-        assert merged.entropy[K - 1] >= merged.entropy[1] >= 0
-        assert np.array_equal(merged.labels(1), np.zeros(len(X)))
+        pytest.param(BayesianGaussianMixture(4, random_state=0), marks=pytest.mark.slow),
+        pytest.param(
+            MCMCGaussianMixture(4, n_samples=200, random_state=0, progress_bar=False),
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=lambda model: type(model).__module__.partition(".")[0] + type(model).__name__,
+)
+def test_every_estimator(model):
+    X, _ = datasets.load_faithful()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X)
+    merged = merge_components(model, X)
+    K = merged.n_components
+    assert_close(merged.proba(K), model.predict_proba(X))
+    assert merged.entropy[K - 1] >= merged.entropy[1] >= 0
+    assert np.array_equal(merged.labels(1), np.zeros(len(X)))
 
 
 def test_one_component():
@@ -175,7 +193,8 @@ def test_what_is_refused():
     with pytest.raises(ValueError, match=r"sample_weight must have shape \(10,\)"):
         merge_components(Given(P), P, sample_weight=[1.0, 2.0])
     with pytest.raises(ValueError, match="NaN"):
-        merge_components(GaussianMixture(1).fit(P), np.full((2, 4), np.nan))
+        model = GaussianMixture.from_parameters([1.0], [[0.0]], [[[1.0]]])
+        merge_components(model, [[0.0], [np.nan]])
     with pytest.raises(NotFittedError):
         merge_components(GaussianMixture(2), P)
 
