@@ -35,12 +35,13 @@ class LikelihoodRatioTest:
     ----------
     table : DataFrame
         One row a K that was tested, its index. Columns `statistic`, twice the gain of the log
-        likelihood; `p_value`; `mcse`, its Monte Carlo standard error; `rejected` (p below the
-        level); `log_likelihood`, of K components, in nats; `n_bootstrap`, the replicates that
+        likelihood; `p_value`; `mcse`, its Monte Carlo standard error; `rejected` (p at most
+        the level); `log_likelihood`, of K components, in nats; `n_bootstrap`, the replicates that
         count, and `n_failed`, those that do not.
     n_components : int
         The first K that was not rejected; if all were, the last and one.
     level : float or None
+        As given.
     null : dict from K to ndarray
         Statistics of the replicates, NaN where one failed.
     """
@@ -86,7 +87,8 @@ def likelihood_ratio_test(
     n_bootstrap : int, default 99
         Data sets drawn for each test, B. The least p-value there can be is 1 / (B + 1).
     level : float or None, default 0.05
-        A test rejects where its p-value is at most this. None makes all tests.
+        A test rejects where its p-value is at most this. None makes all tests, and says of each
+        whether it rejects at 0.05.
     n_init : int, default 4
         Each fit begins from eight times as many starts. With few of them the fit of K is now and
         then not the best there is, and both statistics are as large as that makes them.
@@ -145,6 +147,7 @@ def likelihood_ratio_test(
     """
     numbers = _numbers(n_components)
     check_number(n_bootstrap, "n_bootstrap", integer=True, low=1)
+    check_number(max_iter, "max_iter", integer=True, low=1)
     if level is not None:
         check_level(level)
     options = {"reg_covar": reg_covar, "tol": tol, "max_iter": max_iter, "n_init": n_init}

@@ -227,6 +227,7 @@ def test_fits_cut_short_are_told():
         ({"n_bootstrap": 0}, "n_bootstrap must be an integer of at least 1, got 0"),
         ({"level": 5}, "level must be a number between 0 and 1, got 5"),
         ({"covariance_type": "ful"}, "covariance_type must be one of.*Did you mean 'full'"),
+        ({"max_iter": 0}, "max_iter must be an integer of at least 1, got 0"),
         ({"n_init": 0}, "n_init must be an integer of at least 1, got 0"),
         ({"reg_covar": -1.0}, "reg_covar must be a finite number of at least 0"),
         ({"n_components": 40}, "n_components = 41, n_samples = 40"),
