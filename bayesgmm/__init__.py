@@ -8,12 +8,15 @@ if TYPE_CHECKING:
     from bayesgmm import core, datasets, plots
     from bayesgmm.calibration import calibrate
     from bayesgmm.compilation import enable_compilation_cache
+    from bayesgmm.estimators.bootstrap import bootstrap
     from bayesgmm.estimators.component_priors import HierarchicalPrior, IndependentPrior
     from bayesgmm.estimators.conjugate import ConjugatePrior
     from bayesgmm.estimators.em import GaussianMixture
     from bayesgmm.estimators.evidence import log_evidence
+    from bayesgmm.estimators.likelihood_ratio import likelihood_ratio_test
     from bayesgmm.estimators.loading import load
     from bayesgmm.estimators.mcmc import MCMCGaussianMixture
+    from bayesgmm.estimators.merging import merge_components
     from bayesgmm.estimators.nuts import numpyro_model
     from bayesgmm.estimators.variational import BayesianGaussianMixture
     from bayesgmm.inference.distribution import MultivariateNormalMixture
@@ -36,6 +39,7 @@ __all__ = [
     "MCMCGaussianMixture",
     "MultivariateNormalMixture",
     "assignment_probabilities",
+    "bootstrap",
     "calibrate",
     "cluster_summary",
     "compare_evidence",
@@ -44,8 +48,10 @@ __all__ = [
     "datasets",
     "enable_compilation_cache",
     "expected_loss",
+    "likelihood_ratio_test",
     "load",
     "log_evidence",
+    "merge_components",
     "numpyro_model",
     "plots",
     "point_partition",
@@ -66,12 +72,15 @@ _HOMES = {
     "MCMCGaussianMixture": "bayesgmm.estimators.mcmc",
     "MultivariateNormalMixture": "bayesgmm.inference.distribution",
     "assignment_probabilities": "bayesgmm.posterior.assignments",
+    "bootstrap": "bayesgmm.estimators.bootstrap",
     "cluster_summary": "bayesgmm.posterior.clusters",
     "compare_evidence": "bayesgmm.posterior.comparison",
     "credible_ball": "bayesgmm.posterior.balls",
     "expected_loss": "bayesgmm.posterior.partitions",
+    "likelihood_ratio_test": "bayesgmm.estimators.likelihood_ratio",
     "load": "bayesgmm.estimators.loading",
     "log_evidence": "bayesgmm.estimators.evidence",
+    "merge_components": "bayesgmm.estimators.merging",
     "numpyro_model": "bayesgmm.estimators.nuts",
     "point_partition": "bayesgmm.posterior.search",
     "posterior_expectation": "bayesgmm.posterior.expectation",

@@ -51,6 +51,7 @@ from bayesgmm.drawing import (
     names_of,
     padded,
 )
+from bayesgmm.merging_plots import plot_merging
 from bayesgmm.partition_plots import plot_assignments, plot_credible_ball, plot_similarity
 from bayesgmm.posterior_plots import (
     plot_evidence,
@@ -66,6 +67,7 @@ __all__ = [
     "plot_credible_ball",
     "plot_density",
     "plot_evidence",
+    "plot_merging",
     "plot_n_clusters",
     "plot_objective",
     "plot_pairs",

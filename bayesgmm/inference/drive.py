@@ -2,6 +2,7 @@
 
 An engine whose iteration is a sweep and a `maximize` says only what `maximize` is: a module-level
 function of (state, moments, prior, config), the state holding the `mixture` of the next sweep.
+The runs see the same points, or a single shard has points [R, D, N] or weights [R, N] for each.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -78,6 +79,11 @@ class Sweep(NamedTuple):
     several: Callable
 
 
+def axes_of(data: Data) -> Data:
+    """Where points and weights have an axis of runs, as `jax.vmap` takes it."""
+    return Data(0 if data.points.ndim == 3 else None, 0 if data.weight.ndim == 2 else None)
+
+
 # --- where it begins ------------------------------------------------------------------------------
 
 
@@ -116,7 +122,8 @@ def moments_of_start(data: Data, start: Array, K: int, axis_aligned: bool) -> tu
 
 @partial(jax.jit, static_argnames=("K", "axis_aligned"))
 def _given_all(data: Data, starts: Array, K: int, axis_aligned: bool) -> tuple[Array, Moments]:
-    return jax.vmap(lambda start: moments_of_start(data, start, K, axis_aligned))(starts)
+    one = lambda data, start: moments_of_start(data, start, K, axis_aligned)  # noqa: E731
+    return jax.vmap(one, in_axes=(axes_of(data), 0))(data, starts)
 
 
 def moments_of_starts(
@@ -158,7 +165,7 @@ def _of_one(data: Data, mixture: Mixture, prior: Any, form: Form) -> Moments:
 
 
 def _few(data: Data) -> bool:
-    return data.weight.size <= devices.FEW
+    return data.weight.shape[-1] <= devices.FEW
 
 
 def _expect(mixtures: Mixture, data: Data, form: Form) -> Moments:
@@ -193,11 +200,11 @@ def _advance(
 ) -> Progress:
     """A compiled span of iterations over one shard."""
 
-    def step(state: Any) -> Any:
+    def step(state: Any, data: Data) -> Any:
         found = sweep.one(data, state.mixture, prior, config.form)
         return maximize(state, found, prior, config)
 
-    return run_until(step, progress, limits, span)
+    return run_until(step, progress, limits, span, data, axes=(axes_of(data),))
 
 
 ADVANCE = devices.for_sizes(_advance, "maximize", "config", "sweep")
@@ -247,7 +254,9 @@ def moments(mixtures: Mixture, shards: Sequence[Data], form: Form) -> Moments:
 
 def iterations_a_call(shards: Sequence[Data], K: int, form: Form) -> int:
     """How many iterations about half a second holds: an interrupt must not wait longer."""
-    D, N = shards[0].points.shape
+    points, weight = shards[0]
+    D = points.shape[-2]
+    N = max(points.size // D, np.size(weight))  # with those of every run, where they have their own
     squares = D if form.axis_aligned else D * D
     seconds = 1e-9 * N * K * (8 + squares) * (1 if form.name == "natural" else 4)
     return int(np.clip(0.5 / seconds, 1, SPAN))

@@ -178,7 +178,8 @@ def step(state: EMState, data: Data, objective: Objective, config: EMConfig) -> 
 
 
 @partial(jax.jit, static_argnames=("config",))
-def _first_all(means: Array, found: Moments, objective: Objective, config: EMConfig) -> Mixture:
+def first_all(means: Array, found: Moments, objective: Objective, config: EMConfig) -> Mixture:
+    """`first` of each of R starts."""
     return jax.vmap(lambda mean, sums: first(mean, sums, objective, config))(means, found)
 
 
@@ -209,7 +210,7 @@ def start_all(
     for some in rows.reshape(-1, group):
         axis_aligned = config.family.axis_aligned
         means, found = drive.moments_of_starts(shards, starts[some], K, axis_aligned)
-        mixtures.append(_first_all(means, found, objective, config))
+        mixtures.append(first_all(means, found, objective, config))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:R], *mixtures)
 
 

@@ -98,23 +98,28 @@ def record(progress: Progress, new: Any, i: Array, limits: Limits) -> Progress:
     )
 
 
-def run_until(step: Callable, progress: Progress, limits: Limits, span: Array) -> Progress:
+def run_until(
+    step: Callable, progress: Progress, limits: Limits, span: Array, *given: Any, axes: tuple = ()
+) -> Progress:
     """At most `span` <= SPAN steps of every run, in one compiled loop.
 
     Parameters
     ----------
     step : function
-        From the state of one run to the next, with fields `objective`, `remaining` and `kappa`;
-        it is mapped over the runs.
+        From the state of one run, and `given`, to the next, with fields `objective`, `remaining`
+        and `kappa`; it is mapped over the runs.
     progress : Progress
     limits : Limits
     span : []
+    *given : pytrees
+    axes : tuple
+        Where each of `given` has an axis of runs, as `jax.vmap` takes it.
 
     Returns
     -------
     Progress
     """
-    steps = jax.vmap(step)
+    steps = jax.vmap(step, in_axes=(0, *axes))
 
     def proceed(carry):
         i, progress = carry
@@ -122,6 +127,6 @@ def run_until(step: Callable, progress: Progress, limits: Limits, span: Array) -
 
     def advance(carry):
         i, progress = carry
-        return i + 1, record(progress, steps(progress.state), i, limits)
+        return i + 1, record(progress, steps(progress.state, *given), i, limits)
 
     return jax.lax.while_loop(proceed, advance, (0, cleared(progress)))[1]

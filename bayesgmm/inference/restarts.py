@@ -42,7 +42,7 @@ def race(states: Any, advance: Callable[..., Run], max_iter: int, total: float) 
     first = max_iter if len(starts) == 1 else min(TRIAL, max_iter)
     runs = [advance(start, first, r, 0) for r, start in enumerate(starts)]
     waiting = {r for r, run in enumerate(runs) if not run.converged[0] and not run.failed[0]}
-    promising = np.argsort([-_promise(run, total) for run in runs])[: (len(runs) + 1) // 2]
+    promising = np.argsort([-promises(run, total)[0] for run in runs])[: (len(runs) + 1) // 2]
     queue = [r for r in promising if r in waiting] if max_iter > first else []
     while queue:
         r = queue.pop(0)
@@ -73,12 +73,11 @@ def _one(states: Any, r: int) -> Any:
     return jax.tree.map(lambda leaf: leaf[r : r + 1], states)
 
 
-def _promise(run: Run, total: float) -> float:
-    """The objective that a run may reach, in nats; minus infinity if it has failed."""
-    if run.failed[0]:
-        return -np.inf
-    rest = 0.0 if run.converged[0] else float(run.state.rest[0])
-    return total * float(run.objective[0]) + min(total * rest, HOPE)
+def promises(run: Run, total: float) -> np.ndarray:
+    """The objectives [R] that runs may reach, in nats; minus infinity of one that has failed."""
+    rest = np.where(run.converged, 0.0, run.state.rest)
+    hoped = total * run.objective + np.minimum(total * rest, HOPE)
+    return np.where(run.failed, -np.inf, hoped)
 
 
 def _joined(one: Run, more: Run) -> Run:
