@@ -34,7 +34,7 @@ from bayesgmm.inference.calls import (
     side_by_side,
     taken,
 )
-from bayesgmm.inference.devices import QUICK, for_sizes
+from bayesgmm.inference.devices import STEPS, for_sizes
 from bayesgmm.inference.gibbs import (
     GibbsConfig,
     GibbsPrior,
@@ -176,10 +176,7 @@ def _advance(
 FEW = 512
 """Points up to which compiling takes longer than a run of some thousand sweeps."""
 
-_LEVEL = {"xla_backend_optimization_level": 1}
-"""Whatever is asked of other programs: a chain takes twice as long at level 0, no less above 1."""
-
-_PROGRAMS = for_sizes(_advance, "config", "room", quick=QUICK | _LEVEL)
+_PROGRAMS = for_sizes(_advance, "config", "room", quick=STEPS)
 
 
 @partial(jax.jit, static_argnames=("config", "T"))

@@ -24,6 +24,9 @@ QUICK = WIDE | (
 """Compiler options of a large program on few points: compiled in two thirds of the time (in five
 sixths, if newer), it runs up to a fifth slower."""
 
+STEPS = QUICK | {"xla_backend_optimization_level": 1}
+"""Of one that takes thousands of small steps, whatever is asked of other programs: at level 0 it
+runs for twice as long, above 1 for no less."""
 
 FEW = 4096
 """Up to this many points a fit takes less time than its compilation."""

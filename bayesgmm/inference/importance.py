@@ -332,7 +332,7 @@ class Draws(NamedTuple):
     which: Array
 
 
-@partial(jax.jit, static_argnames=("family", "n_places"))
+@partial(jax.jit, static_argnames=("family", "n_places"), compiler_options=devices.STEPS)
 def _proposals(
     draws: Draws,
     places: Places,
