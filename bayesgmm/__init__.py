@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bayesgmm.estimators.evidence import log_evidence
     from bayesgmm.estimators.mcmc import MCMCGaussianMixture
     from bayesgmm.estimators.nuts import numpyro_model
+    from bayesgmm.estimators.selection import ModelSelection, select_model
     from bayesgmm.estimators.variational import BayesianGaussianMixture
     from bayesgmm.inference.distribution import MultivariateNormalMixture
     from bayesgmm.posterior.assignments import assignment_probabilities
@@ -33,6 +34,7 @@ __all__ = [
     "HierarchicalPrior",
     "IndependentPrior",
     "MCMCGaussianMixture",
+    "ModelSelection",
     "MultivariateNormalMixture",
     "assignment_probabilities",
     "calibrate",
@@ -50,6 +52,7 @@ __all__ = [
     "posterior_expectation",
     "prior_sensitivity",
     "relabel",
+    "select_model",
     "similarity_matrix",
 ]
 
@@ -62,6 +65,7 @@ _HOMES = {
     "HierarchicalPrior": "bayesgmm.estimators.component_priors",
     "IndependentPrior": "bayesgmm.estimators.component_priors",
     "MCMCGaussianMixture": "bayesgmm.estimators.mcmc",
+    "ModelSelection": "bayesgmm.estimators.selection",
     "MultivariateNormalMixture": "bayesgmm.inference.distribution",
     "assignment_probabilities": "bayesgmm.posterior.assignments",
     "cluster_summary": "bayesgmm.posterior.clusters",
@@ -74,6 +78,7 @@ _HOMES = {
     "posterior_expectation": "bayesgmm.posterior.expectation",
     "prior_sensitivity": "bayesgmm.posterior.comparison",
     "relabel": "bayesgmm.posterior.relabel",
+    "select_model": "bayesgmm.estimators.selection",
     "similarity_matrix": "bayesgmm.posterior.similarity",
     "calibrate": "bayesgmm.calibration",
     "enable_compilation_cache": "bayesgmm.compilation",
