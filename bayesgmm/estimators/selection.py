@@ -91,6 +91,12 @@ class ModelSelection:
         found = self.table[keys].assign(probability=weight / weight.sum())
         return found.groupby(keys if by is None else by, sort=by is not None)["probability"].sum()
 
+    def plot(self, *, ax: Any = None) -> Any:
+        """The criterion over the number of components, a line a family: `plots.plot_selection`."""
+        from bayesgmm.plots import plot_selection
+
+        return plot_selection(self.table, self.criterion, ax=ax)
+
     def __str__(self) -> str:
         """The best cell, in a sentence."""
         best, out = self.best_estimator_, int(self.table["singular"].sum())

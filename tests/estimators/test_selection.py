@@ -161,3 +161,21 @@ def test_bad_input(arguments, message):
     X = np.random.default_rng(0).normal(size=(10, 2))
     with pytest.raises(ValueError, match=message):
         select_model(X, **(dict(n_components=1) | arguments), progress_bar=False)
+
+
+def test_plot_leaves_singular_cells_out():
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from bayesgmm import plots
+
+    columns = ["covariance_type", "n_components", "bic", "singular"]
+    rows = [["EEE", 1, 9.0, False], ["EEE", 2, 8.0, False], ["VVV", 1, 9.5, False]]
+    table = pd.DataFrame([*rows, ["VVV", 2, 1.0, True]], columns=columns)
+    ax = plots.plot_selection(table, ax=Figure().subplots())
+    curves = {line.get_label(): line.get_ydata() for line in ax.lines[:2]}
+    np.testing.assert_array_equal(curves["EEE"], [9.0, 8.0])
+    np.testing.assert_array_equal(curves["VVV"], [9.5, np.nan])
+    np.testing.assert_array_equal(ax.lines[2].get_xydata(), [[2, 8.0]])  # the ring
+    with pytest.raises(ValueError, match="must have a column 'icl'"):
+        plots.plot_selection(table, "icl")
