@@ -25,7 +25,8 @@ def plot_selection(table: pd.DataFrame, criterion: str = "bic", *, ax: Axes | No
     Returns
     -------
     matplotlib Axes
-        The best cell is ringed.
+        The best cell is ringed. The worst quarter of the cells may lie above the axes, so that
+        the curves are apart where it matters.
 
     Raises
     ------
@@ -65,7 +66,8 @@ def plot_selection(table: pd.DataFrame, criterion: str = "bic", *, ax: Axes | No
         ha="center",
         va="top",
     )
-    ax.margins(y=0.15)
+    height = values.quantile(0.75) - values.min() or 1.0
+    ax.set_ylim(values.min() - 0.25 * height, values.min() + 1.1 * height)
     ax.set_xticks(np.unique(table["n_components"]))
     ax.set_xlabel("number of components")
     ax.set_ylabel(f"{criterion.upper() if len(criterion) < 4 else criterion} (less is better)")

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from sklearn.utils import check_random_state
 
-from bayesgmm.core.arrays import Data, Standardizer, float_scope
+from bayesgmm.core.arrays import Standardizer, float_scope
 from bayesgmm.core.covariance import FAMILIES, Covariance
 from bayesgmm.core.forms import exact_form
 from bayesgmm.core.mixture import Mixture
@@ -87,8 +87,6 @@ class Problem(NamedTuple):
     options : dict
         Of the estimator.
     limits : Limits
-    room : int or None
-        Points that the programs hold at least, where several data sets are to share them.
     """
 
     X: Any
@@ -97,7 +95,6 @@ class Problem(NamedTuple):
     families: tuple
     options: dict
     limits: Limits
-    room: int = 0
 
 
 def fit_em(problem: Problem) -> Iterator[Fit]:
@@ -155,14 +152,12 @@ def _side_by_side(
     stop = threading.Event()
     with float_scope(kept.X.dtype):
         starts = _starts(problem, model, kept)
-    jobs = []
     pool = ThreadPoolExecutor(n_cores(), thread_name_prefix="bayesgmm-cells")
     try:
         futures = {}
         for name in problem.families:
             job = _Job(problem, model, kept, name, starts, stop.is_set)
             futures[pool.submit(job.run)] = job
-            jobs.append(job)
         for future in as_completed(futures):
             yield from futures[future].fits(future.result(), entered)
     finally:
@@ -206,7 +201,7 @@ class _Job:
         starts = [self.starts[K] for K in self.problem.n_components]
         regular = partial(self.problem.limits.regular, total=self.kept.total, family=self.family)
         with float_scope(dtype):
-            data = _widened(standard_data(*self.kept, self.units), self.problem.room)
+            data = standard_data(*self.kept, self.units)
             objective = model._objective(self.units, self.family, room, dtype)
             config = em.EMConfig(self.family, exact_form(self.family.axis_aligned))
             states = cells.begin(data, starts, self.family, room)
@@ -239,12 +234,6 @@ class _Job:
                 setattr(model, learned, getattr(self.model, learned))
         model._leave(optimum, self.units, entered)
         return model
-
-
-def _widened(data: Data, size: int) -> Data:
-    """With so many points at least, those that are added being padding."""
-    extra = max(size - len(data.weight), 0)
-    return Data(np.pad(data.points, [(0, 0), (0, extra)]), np.pad(data.weight, (0, extra)))
 
 
 def _best(objective: np.ndarray, failed: np.ndarray, regular: np.ndarray) -> int | None:

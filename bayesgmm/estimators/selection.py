@@ -23,6 +23,9 @@ RESTARTS = 4
 DEFAULTS = {"reg_covar": 0.0, "init_params": "hierarchical", "n_init": RESTARTS}
 """Options that are not those of `GaussianMixture` unless they are given."""
 
+LOOKED_AT = 2000
+"""Points whose silhouettes are averaged, at most: each is compared with all others."""
+
 OWN = ("n_components", "covariance_type", "warm_start", "verbose", "verbose_interval")
 PARTS = ("weights_init", "means_init", "precisions_init")
 STREAMS = ("learning_decay", "learning_offset")
@@ -160,7 +163,8 @@ def select_model(
     ModelSelection
         Its `table` has one row a cell: `n_components`, `covariance_type`, `log_likelihood` (nats),
         `n_parameters`, `bic`, `aic`, `icl`, `inertia` (sum of squared distances of the points to
-        the mean of their cluster, columns brought to variance one: the elbow), `converged`,
+        the mean of their cluster, columns brought to variance one: the elbow), `silhouette` (mean
+        over the points, of more than 2,000 a random sample; weights do not count), `converged`,
         `singular` (never chosen; NaN where every run collapsed), `seconds` (compilation included).
 
     Raises
@@ -217,14 +221,17 @@ def _chosen(fits: list[Fit], X: Any, weight: Any, criterion: str) -> ModelSelect
 
 def _row(fit: Fit, X: Any, weight: Any) -> dict[str, Any]:
     """One row of the table."""
-    model, numbers = fit.model, dict.fromkeys(("log_likelihood", *CRITERIA, "inertia"), np.nan)
+    model, numbers = (
+        fit.model,
+        dict.fromkeys(("log_likelihood", *CRITERIA, "inertia", "silhouette"), np.nan),
+    )
     K, D = fit.n_components, np.shape(X)[1]
     free = K - 1 + K * D + FAMILIES[fit.covariance_type].n_parameters(K, D)
     if model is not None:
         total, log_likelihood, sure = model._sums(X, weight, logsumexp, sureness)
         bic = -2 * log_likelihood + free * np.log(total)
         aic = -2 * log_likelihood + 2 * free
-        found = (log_likelihood, bic, aic, bic - 2 * sure, _inertia(model, X, weight))
+        found = (log_likelihood, bic, aic, bic - 2 * sure, *_shape(model, X, weight))
         numbers = dict(zip(numbers, found, strict=True))
     return {
         "n_components": K,
@@ -238,8 +245,10 @@ def _row(fit: Fit, X: Any, weight: Any) -> dict[str, Any]:
     }
 
 
-def _inertia(model: GaussianMixture, X: Any, weight: Any) -> float:
-    """Weighted sum of squares within the clusters, in standard deviations of the columns."""
+def _shape(model: GaussianMixture, X: Any, weight: Any) -> tuple[float, float]:
+    """Inertia and silhouette of the clusters, in standard deviations of the columns."""
+    from sklearn.metrics import silhouette_score
+
     entered = model._enter(X, weight, reset=False)
     units = model._units(entered.kept(), "column")
     points = units.transform(entered.X).T
@@ -247,7 +256,13 @@ def _inertia(model: GaussianMixture, X: Any, weight: Any) -> float:
     own = np.eye(model.n_components)[model.labels_] * weight[:, None]
     counts, sums = own.sum(0), own.T @ points
     between = np.square(sums).sum(1) / np.where(counts > 0, counts, 1.0)
-    return float(weight @ np.square(points).sum(1) - between.sum())
+    inertia = float(weight @ np.square(points).sum(1) - between.sum())
+    index = np.flatnonzero(weight > 0)
+    if len(index) > LOOKED_AT:
+        index = np.sort(np.random.default_rng(0).choice(index, LOOKED_AT, replace=False))
+    if not 1 < len(np.unique(model.labels_[index])) < len(index):
+        return inertia, np.nan
+    return inertia, float(silhouette_score(points[index], model.labels_[index]))
 
 
 # --- checks ---------------------------------------------------------------------------------------

@@ -179,3 +179,18 @@ def test_plot_leaves_singular_cells_out():
     np.testing.assert_array_equal(ax.lines[2].get_xydata(), [[2, 8.0]])  # the ring
     with pytest.raises(ValueError, match="must have a column 'icl'"):
         plots.plot_selection(table, "icl")
+
+
+def test_elbow_and_silhouette():
+    from sklearn.metrics import silhouette_score
+
+    X = points("faithful")
+    found = select(X, [1, 2], "EEE")
+    scaled = StandardScaler().fit_transform(X)
+    labels = found.best_estimator_.labels_
+    row = found.table.iloc[1]
+    means = np.stack([scaled[labels == k].mean(0) for k in range(2)])
+    np.testing.assert_allclose(row["inertia"], np.square(scaled - means[labels]).sum())
+    np.testing.assert_allclose(row["silhouette"], silhouette_score(scaled, labels))
+    np.testing.assert_allclose(found.table["inertia"][0], scaled.size)
+    assert np.isnan(found.table["silhouette"][0])
