@@ -42,6 +42,14 @@ class ModelSelection:
     best_estimator_ : GaussianMixture
         Fitted to all points: the cell of least criterion among those that are not singular.
     criterion : str
+
+    Examples
+    --------
+    >>> from bayesgmm import datasets, select_model
+    >>> X, _ = datasets.load_faithful()
+    >>> found = select_model(X, [1, 2], "EEE", random_state=0, progress_bar=False)
+    >>> found.best_n_components_, found.probabilities("n_components").round(3).tolist()
+    (2, [0.0, 1.0])
     """
 
     table: Any
