@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bayesgmm.estimators.mcmc import MCMCGaussianMixture
     from bayesgmm.estimators.merging import merge_components
     from bayesgmm.estimators.nuts import numpyro_model
+    from bayesgmm.estimators.selection import ModelSelection, select_model
     from bayesgmm.estimators.variational import BayesianGaussianMixture
     from bayesgmm.inference.distribution import MultivariateNormalMixture
     from bayesgmm.posterior.assignments import assignment_probabilities
@@ -37,6 +38,7 @@ __all__ = [
     "HierarchicalPrior",
     "IndependentPrior",
     "MCMCGaussianMixture",
+    "ModelSelection",
     "MultivariateNormalMixture",
     "assignment_probabilities",
     "bootstrap",
@@ -58,6 +60,7 @@ __all__ = [
     "posterior_expectation",
     "prior_sensitivity",
     "relabel",
+    "select_model",
     "similarity_matrix",
 ]
 
@@ -70,6 +73,7 @@ _HOMES = {
     "HierarchicalPrior": "bayesgmm.estimators.component_priors",
     "IndependentPrior": "bayesgmm.estimators.component_priors",
     "MCMCGaussianMixture": "bayesgmm.estimators.mcmc",
+    "ModelSelection": "bayesgmm.estimators.selection",
     "MultivariateNormalMixture": "bayesgmm.inference.distribution",
     "assignment_probabilities": "bayesgmm.posterior.assignments",
     "bootstrap": "bayesgmm.estimators.bootstrap",
@@ -86,6 +90,7 @@ _HOMES = {
     "posterior_expectation": "bayesgmm.posterior.expectation",
     "prior_sensitivity": "bayesgmm.posterior.comparison",
     "relabel": "bayesgmm.posterior.relabel",
+    "select_model": "bayesgmm.estimators.selection",
     "similarity_matrix": "bayesgmm.posterior.similarity",
     "calibrate": "bayesgmm.calibration",
     "enable_compilation_cache": "bayesgmm.compilation",

@@ -59,6 +59,7 @@ from bayesgmm.posterior_plots import (
     plot_predictive,
     plot_relabelled,
 )
+from bayesgmm.selection_plots import plot_selection
 
 __all__ = [
     "plot_assignments",
@@ -73,6 +74,7 @@ __all__ = [
     "plot_pairs",
     "plot_predictive",
     "plot_relabelled",
+    "plot_selection",
     "plot_similarity",
     "plot_trace",
     "plot_uncertainty",

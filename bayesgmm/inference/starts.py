@@ -50,6 +50,28 @@ def starts(
     return np.stack([start(points, n_components, random_state, r) for r in range(n_init)])
 
 
+def starts_by_number(
+    name: str,
+    shards: Sequence[Data],
+    n_rows: int,
+    numbers: Sequence[int],
+    n_init: int,
+    random_state: np.random.RandomState,
+) -> dict[int, np.ndarray]:
+    """`starts` for several numbers of components; one agglomeration serves all of them.
+
+    Of one component there is one start.
+    """
+    points = _Points(shards, n_rows)
+    cuts = _cuts(points, numbers, random_state) if name == "hierarchical" else {}
+    found = {}
+    for K in numbers:
+        restarts = range(n_init if K > 1 else 1)
+        own = [STARTS[name](points, K, random_state, r) for r in restarts if r or K not in cuts]
+        found[K] = np.stack([cuts[K], *own] if K in cuts else own)
+    return found
+
+
 class _Points:
     """Rows of the shards by number, without a copy of all of them; seen as rows @ axes if given."""
 
@@ -142,12 +164,27 @@ def _hierarchical(
     """Clusters found from the points up, which depend on no draw; restarts draw k-means++ cells."""
     if restart > 0:
         return _cells(points, K, random_state, restart)
+    return _cuts(points, [K], random_state)[K]
+
+
+def _cuts(
+    points: _Points, numbers: Sequence[int], random_state: np.random.RandomState
+) -> dict[int, np.ndarray]:
+    """One agglomeration cut at several numbers of components: labels [N] by number."""
     N = points.n_rows
-    index = _agglomerated(points, K, random_state)
+    index = _agglomerated(points, max(numbers), random_state)
     sample, weight = points.rows(index).astype(np.float64), points.weight(index)
-    own = hierarchical(sample, K, weight)
-    if len(index) == N:
-        return own
+    found = hierarchical(sample, numbers, weight)
+    return {
+        K: own if len(index) == N else _joined(points, index, own, sample, weight)
+        for K, own in found.items()
+    }
+
+
+def _joined(
+    points: _Points, index: np.ndarray, own: np.ndarray, sample: np.ndarray, weight: np.ndarray
+) -> np.ndarray:
+    """Labels of all points, given those of a sample."""
     found = gaussians(sample, own, weight)
     labels = np.concatenate([allocate(points.rows(block), found) for block in points.blocks()])
     labels[index] = own
