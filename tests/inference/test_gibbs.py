@@ -94,7 +94,7 @@ def begun(data, alpha, config, T, seed=0, n_chains=CHAINS, scale=None):
     return chains.start_all(keys_of(seed, n_chains), data, labels, float(alpha), config, T, scale)
 
 
-def sampled(x, prior, family, weights, alpha, T, n_draws, **options):
+def sampled(x, prior, family, weights, alpha, T, n_draws, thin=1, **options):
     data, family = data_of(x), FAMILIES[family]
     if options.get("moves"):
         prior = prior._replace(moves=splitmerge.Moves(splitmerge.neighbours(data, 3)))
@@ -104,7 +104,7 @@ def sampled(x, prior, family, weights, alpha, T, n_draws, **options):
     states = begun(
         data, alpha, config, T, scale=prior.components.start(family) if hierarchical else None
     )
-    return chains.run(states, data, prior, config, n_draws, n_warmup=n_draws // 20)
+    return chains.run(states, data, prior, config, n_draws, thin, n_warmup=n_draws // 20)
 
 
 def of_case(name, case, n_draws, **options):
@@ -496,6 +496,9 @@ FULL = [
     for number in range(len(reference(name)["cases"]))
 ]
 
+LONGER = {("m7_3d", 5): 8, ("m7_3d", 28): 8}
+"""Sweeps a draw where one is not enough for an error below 0.01."""
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name, number", FULL)
@@ -504,6 +507,7 @@ def test_every_exact_posterior(name, number):
     case = reference(name)["cases"][number]
     independent = case["component_prior"] == "indep"
     options = {} if independent else {"moves": (1, 0, 1, 1)}
+    options["thin"] = LONGER.get((name, number), 1)
     draws = of_case(name, case, 10_000 if independent else 2_000, **options)
     for quantity, (error, z) in compared(draws, case).items():
         print(f"| {name} | {case['prior']} | {quantity} | {error:.4f} | {z:.1f} |")
