@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bayesgmm.estimators.nuts import numpyro_model
     from bayesgmm.estimators.variational import BayesianGaussianMixture
     from bayesgmm.inference.distribution import MultivariateNormalMixture
+    from bayesgmm.io.chunks import Chunks
     from bayesgmm.posterior.assignments import assignment_probabilities
     from bayesgmm.posterior.balls import credible_ball
     from bayesgmm.posterior.clusters import cluster_summary
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BayesianGaussianMixture",
+    "Chunks",
     "ConjugatePrior",
     "GaussianMixture",
     "HierarchicalPrior",
@@ -57,6 +59,7 @@ __version__ = version("bayesgmm")
 
 _HOMES = {
     "BayesianGaussianMixture": "bayesgmm.estimators.variational",
+    "Chunks": "bayesgmm.io.chunks",
     "ConjugatePrior": "bayesgmm.estimators.conjugate",
     "GaussianMixture": "bayesgmm.estimators.em",
     "HierarchicalPrior": "bayesgmm.estimators.component_priors",

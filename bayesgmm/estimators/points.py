@@ -13,7 +13,7 @@ from bayesgmm.core.forms import exact_form
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.predictive import StudentMixture, student_joint
 from bayesgmm.core.sweep import joint_of, padded_size
-from bayesgmm.inference.devices import FEW, WIDE, n_cores
+from bayesgmm.inference.devices import FEW, WIDE, Feed, n_cores
 
 ROWS = 65_536
 """Rows evaluated at a time: what `predict` and its like need beside their answer."""
@@ -27,11 +27,17 @@ def aligned_empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     return buffer[offset : offset + size].view(dtype).reshape(shape)
 
 
-def standard_data(X: np.ndarray, weight: np.ndarray | None, units: Standardizer) -> Data:
-    """Rows as the core's `Data`: standardised, samples last, padded with weight 0."""
+def standard_data(
+    X: np.ndarray,
+    weight: np.ndarray | None,
+    units: Standardizer,
+    size: int | None = None,
+    dtype: Any = None,
+) -> Data:
+    """Rows as the core's `Data`: standardised, samples last, padded with weight 0 (to `size`)."""
     N, D = X.shape
-    size = padded_size(N)
-    points, weights = aligned_empty((D, size), X.dtype), aligned_empty((size,), X.dtype)
+    size, dtype = size or padded_size(N), dtype or X.dtype
+    points, weights = aligned_empty((D, size), dtype), aligned_empty((size,), dtype)
     units.transform(X, out=points[:, :N])
     weights[:N] = 1.0 if weight is None else weight
     points[:, N:], weights[N:] = 0.0, 0.0
@@ -47,6 +53,13 @@ def standard_shards(
         standard_data(X[low:high], None if weight is None else weight[low:high], units)
         for low, high in zip(edges, edges[1:], strict=False)
     ]
+
+
+def placed(shards: Any, N: int) -> Any:
+    """Shards of N points as the programs take them; a feed brings its own."""
+    if isinstance(shards, Feed) or N <= FEW:
+        return shards  # a small array gets there sooner as an argument of each call
+    return jax.device_put(shards)  # shares their memory
 
 
 def capacity(K: int, N: int) -> int:

@@ -239,15 +239,15 @@ def _advance_sharded(
     return progress
 
 
-def moments(mixtures: Mixture, shards: Sequence[Data], form: Form) -> Moments:
+def moments(mixtures: Mixture, shards: Sequence[Data] | devices.Feed, form: Form) -> Moments:
     """Moments of all the points under each of R mixtures, as NumPy arrays."""
     expect_shard = partial(_expect_all, mixtures, form=form)
     return devices.sum_over(expect_shard, shards, np.asarray(mixtures.means).dtype)
 
 
-def iterations_a_call(shards: Sequence[Data], K: int, form: Form) -> int:
+def iterations_a_call(shards: Sequence[Data] | devices.Feed, K: int, form: Form) -> int:
     """How many iterations about half a second holds: an interrupt must not wait longer."""
-    D, N = shards[0].points.shape
+    D, N = shards.shape if isinstance(shards, devices.Feed) else shards[0].points.shape
     squares = D if form.axis_aligned else D * D
     seconds = 1e-9 * N * K * (8 + squares) * (1 if form.name == "natural" else 4)
     return int(np.clip(0.5 / seconds, 1, SPAN))
@@ -267,7 +267,7 @@ def _call(
     K = progress.state.mixture.means.shape[1]
     span = min(most, iterations_a_call(shards, K, config.form))
     how = (prior, limits, span, maximize, config, sweep)
-    if len(shards) > 1:
+    if isinstance(shards, devices.Feed) or len(shards) > 1:
         progress = _advance_sharded(progress, shards, *how)
     else:
         progress = ADVANCE[_few(shards[0])](progress, shards[0], *how)
@@ -299,7 +299,7 @@ def run(
     ----------
     states : pytree with leading axis R
         Named tuples with fields `mixture`, `objective`, `remaining` and `kappa`.
-    shards : sequence of Data
+    shards : sequence of Data, or Feed
         One, or one a thread.
     prior : pytree
     config : hashable dataclass with a field `form`
