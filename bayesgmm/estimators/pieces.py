@@ -35,6 +35,7 @@ class Spread(NamedTuple):
         Rows of weight above 0.
     weight : float
     centre : ndarray [D]
+        From the origin of the pass: so near that its rounding does not matter to the squares.
     size : ndarray [D]
         Units in which the squares are held, so that those of no column leave the floats.
     second : ndarray [D, D], or [D] for the columns alone
@@ -51,14 +52,14 @@ class Spread(NamedTuple):
     single: bool
 
 
-def spread_of(block: Block, pairs: bool) -> Spread:
-    """Of one block, in two passes about its first row: exact for offsets and for any unit."""
+def spread_of(block: Block, origin: np.ndarray, pairs: bool) -> Spread:
+    """Of one block, in two passes from an origin among the points: exact for any offset or unit."""
     (rows, weight), single = _of_weight(block), block.rows.dtype == np.float32
     D = rows.shape[1]
     if not len(rows):
         return Spread(0, 0.0, np.zeros(D), np.ones(D), np.zeros((D, D) if pairs else D), single)
     with np.errstate(over="ignore", invalid="ignore"):  # what is no number is told by its place
-        gap = np.subtract(rows, rows[0], dtype=np.float64)
+        gap = np.subtract(rows, origin, dtype=np.float64)
         size = np.abs(gap).max(0)
         size = np.where(size > 0, size, 1.0)
         gap /= size
@@ -67,7 +68,7 @@ def spread_of(block: Block, pairs: bool) -> Spread:
         gap -= mean
         weighted = gap if weight is None else gap * weight[:, None]
         second = weighted.T @ gap if pairs else np.einsum("nd,nd->d", weighted, gap)
-    return Spread(len(rows), total, rows[0] + mean * size, size, second, single)
+    return Spread(len(rows), total, mean * size, size, second, single)
 
 
 def joined(a: Spread, b: Spread) -> Spread:
@@ -266,7 +267,7 @@ def survey(
     drawn = Reservoir(SAMPLED, random_state.randint(2**31))
 
     def work(block: Block) -> tuple[Spread, tuple]:
-        found = spread_of(block, pairs)
+        found = spread_of(block, seen[0].astype(np.float64), pairs)
         if not (np.isfinite(found.centre).all() and np.isfinite(found.size).all()):
             check_complete(block)
         return found, drawn.draw(block)
@@ -276,7 +277,8 @@ def survey(
     def passing() -> Iterator[Block]:
         blocks = chunks.blocks(weight)
         for block in shown(blocks, None) if bar else blocks:
-            seen[:] = [block.names, block.rows.shape[1], block.first + len(block.rows)]
+            origin = seen[0] if seen else block.rows[0]
+            seen[:] = [origin, block.names, block.first + len(block.rows)]
             yield block
 
     for own, rows in devices.in_turn(work, passing(), np.float64):
@@ -286,8 +288,9 @@ def survey(
         raise ValueError("sample_weight must not be zero in every row: there is nothing to fit.")
     if whole.n < 2:
         raise ValueError(f"a fit needs a minimum of 2 rows of weight above 0, X has {whole.n}.")
-    names, D, n_rows = seen
-    layout = Layout(names, D, n_rows, "the first pass found")
+    origin, names, n_rows = seen
+    layout = Layout(names, len(origin), n_rows, "the first pass found")
+    whole = whole._replace(centre=origin + whole.centre)
     rows, weights = drawn.rows()
     dtype = np.float32 if whole.single else np.float64
     sample = Entered(rows.astype(dtype, copy=False), weights.astype(np.float64))

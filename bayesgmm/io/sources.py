@@ -197,7 +197,7 @@ def _of_dataset(
     """Batches of the files of a Parquet data set, one file after the other."""
     names, wanted = source.schema.names, columns
     if wanted is not None:
-        wanted = wanted if weight is None else [*wanted, weight]
+        wanted = list(wanted) if weight is None else [*wanted, weight]
         for name in wanted:
             if name not in names:
                 raise ValueError(

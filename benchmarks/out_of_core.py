@@ -1,0 +1,112 @@
+"""Fits to a memory map or Parquet beside fits in memory: rows a second, and peak memory.
+
+python benchmarks/out_of_core.py            memory map and Parquet, 1e5, 1e6, 1e7 rows
+python benchmarks/out_of_core.py --large    and 6.25e7 rows (5 GB), not in memory
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+D, K, PART = 10, 10, 100_000
+PASSES = 4, 24
+
+
+def make(folder: Path, n: int) -> None:
+    """Files of n rows from ten clusters: x.dat, and a folder of Parquet files of 1e6 rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rng = np.random.default_rng(0)
+    centres = rng.normal(0, 3, (K, D))
+    names, writer = [f"x{j}" for j in range(D)], None
+    (folder / "table").mkdir()
+    with open(folder / "x.dat", "wb") as file:
+        for i in range(n // PART):
+            rows = centres[rng.integers(0, K, PART)] + rng.normal(size=(PART, D))
+            rows.tofile(file)
+            if i % 10 == 0:
+                writer = writer and writer.close()
+                path = folder / "table" / f"part-{i // 10:03d}.parquet"
+                writer = pq.ParquetWriter(path, pa.schema([(name, pa.float64()) for name in names]))
+            writer.write_table(pa.table(list(rows.T), names=names))
+    writer.close()
+
+
+def measure(kind: str, folder: Path, n: int) -> dict:
+    """Seconds of an iteration, of the first pass and start, and peak memory, in this process."""
+    from bayesgmm import GaussianMixture
+
+    warnings.simplefilter("ignore")
+    rows = np.memmap(folder / "x.dat", mode="r", dtype=np.float64, shape=(n, D))
+    source = {"memory": lambda: np.array(rows), "map": lambda: rows}
+    source["parquet"] = lambda: folder / "table"
+    X = source[kind]()
+    options = {"tol": 0.0, "acceleration": None, "random_state": 0}
+    options["weights_init"], options["means_init"] = np.full(K, 1 / K), np.array(rows[:K])
+    options["precisions_init"] = np.tile(np.eye(D), (K, 1, 1))
+    seconds = []
+    for passes in (1, *PASSES):
+        begin = time.perf_counter()
+        model = GaussianMixture(K, max_iter=passes, **options).fit(X)
+        seconds.append(time.perf_counter() - begin)
+    begin = time.perf_counter()
+    model.predict(X)
+    predicted = time.perf_counter() - begin
+    iteration = (seconds[2] - seconds[1]) / (PASSES[1] - PASSES[0])
+    return {
+        "iteration": iteration,
+        "other": seconds[1] - PASSES[0] * iteration,
+        "predict": predicted,
+        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def main() -> None:
+    """Print a line for each size and kind; each is a process of its own."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--large", action="store_true")
+    parser.add_argument("--rows", type=int, nargs="*", default=[100_000, 1_000_000, 10_000_000])
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--one", nargs=3)
+    given = parser.parse_args()
+    if given.one:
+        kind, folder, n = given.one
+        print(json.dumps(measure(kind, Path(folder), int(n))))
+        return
+    print(
+        "| rows | from | million rows a second | of memory's rate | other s | predict s | peak MB |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for n in [*given.rows, *([62_500_000] if given.large else [])]:
+        with tempfile.TemporaryDirectory() as name:
+            make(Path(name), n)
+            kinds = ["memory", "map", "parquet"][n > 20_000_000 :]
+            found: dict[str, list] = {kind: [] for kind in kinds}
+            for _ in range(given.rounds):  # in turn: a machine is not always as fast
+                for kind in kinds:
+                    command = [sys.executable, __file__, "--one", kind, name, str(n)]
+                    done = subprocess.run(command, check=True, capture_output=True, text=True)
+                    found[kind].append(json.loads(done.stdout))
+            best = {k: {q: min(r[q] for r in runs) for q in runs[0]} for k, runs in found.items()}
+            for kind in kinds:
+                own = best[kind]
+                share = best["memory"]["iteration"] / own["iteration"] if "memory" in best else 0
+                print(
+                    f"| {n:,} | {kind} | {n / own['iteration'] / 1e6:.1f} | "
+                    f"{f'{share:.2f}' if share else '-'} | {own['other']:.2f} | "
+                    f"{own['predict']:.2f} | {own['peak']:.0f} |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
