@@ -17,13 +17,17 @@ from bayesgmm.core.forms import exact_form
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.sweep import padded_size
 from bayesgmm.estimators.base import Entered, MixtureEstimator
-from bayesgmm.estimators.points import standard_data
+from bayesgmm.estimators.points import empty_data, standard_data
 from bayesgmm.inference import devices, drive
 from bayesgmm.io.chunks import Block, Chunks, Layout, Reservoir, check_complete, shown
 from bayesgmm.io.sources import block_rows
 
 SAMPLED = 32_768
 """Rows, drawn at random, with which a fit begins."""
+
+
+SHARED = 16_384
+"""Rows that are worth a thread of their own."""
 
 
 class Spread(NamedTuple):
@@ -168,11 +172,11 @@ class BlockFeed(devices.Feed):
         self.pieces, self.units = pieces, units
         self.shape, self.dtype = pieces.shape[::-1], pieces.dtype
         n_rows, n_features = pieces.layout.n_rows, pieces.layout.n_features
-        n_blocks = -(-n_rows // block_rows(n_features))
-        several = len(devices.places())
-        n_blocks = -(-n_blocks // several) * several if n_blocks > 1 else 1
+        several = min(len(devices.places()), -(-n_rows // SHARED))
+        n_blocks = -(-n_rows // (several * block_rows(n_features))) * several
         self.rows = -(-n_rows // n_blocks)
         self.size = padded_size(self.rows)
+        self.spare: list[Data] = []  # memory that is new costs more than all that is done in it
 
     @property
     def total(self) -> float:
@@ -189,7 +193,10 @@ class BlockFeed(devices.Feed):
         """
 
         def work(block: Block) -> Any:
-            found = jax.tree.map(np.asarray, function(self._data(block)))
+            data = self._data(block)
+            # without a copy: the memory may be filled again when the sums are there
+            found = jax.tree.map(np.asarray, function(jax.device_put(data)))
+            self.spare.append(data)
             if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found)):
                 check_complete(block)  # looked at only if a sum shows that it may not be
             return found
@@ -209,8 +216,12 @@ class BlockFeed(devices.Feed):
     def _data(self, block: Block) -> Data:
         rows, weight = _of_weight(block)
         weight = None if weight is None else weight * self.pieces.factor
+        try:
+            out = self.spare.pop()
+        except IndexError:  # of this thread there is none yet
+            out = empty_data(len(self.units.scale), self.size, self.dtype)
         with np.errstate(over="ignore", invalid="ignore"):
-            return standard_data(rows, weight, self.units, self.size, self.dtype)
+            return standard_data(rows, weight, self.units, out)
 
 
 def _of_weight(block: Block) -> tuple[np.ndarray, np.ndarray | None]:

@@ -28,20 +28,23 @@ def aligned_empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 
 
 def standard_data(
-    X: np.ndarray,
-    weight: np.ndarray | None,
-    units: Standardizer,
-    size: int | None = None,
-    dtype: Any = None,
+    X: np.ndarray, weight: np.ndarray | None, units: Standardizer, out: Data | None = None
 ) -> Data:
-    """Rows as the core's `Data`: standardised, samples last, padded with weight 0 (to `size`)."""
+    """Rows as the core's `Data`: standardised, samples last, padded with weight 0.
+
+    `out`, if given, is filled and returned.
+    """
     N, D = X.shape
-    size, dtype = size or padded_size(N), dtype or X.dtype
-    points, weights = aligned_empty((D, size), dtype), aligned_empty((size,), dtype)
+    points, weights = out or empty_data(D, padded_size(N), X.dtype)
     units.transform(X, out=points[:, :N])
     weights[:N] = 1.0 if weight is None else weight
     points[:, N:], weights[N:] = 0.0, 0.0
     return Data(points, weights)
+
+
+def empty_data(D: int, size: int, dtype: Any) -> Data:
+    """`Data` to be filled."""
+    return Data(aligned_empty((D, size), dtype), aligned_empty((size,), dtype))
 
 
 def standard_shards(

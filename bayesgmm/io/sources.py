@@ -12,7 +12,7 @@ import numpy as np
 
 from bayesgmm.messages import hint, listed
 
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 16 << 20
 """A block holds about so much: a few of them are in memory at a time."""
 
 LEAST_ROWS, MOST_ROWS = 1024, 131_072

@@ -290,7 +290,7 @@ def test_wrong_sources_and_columns():
 
 def test_size_of_blocks():
     assert [block_rows(D) for D in (1, 4, 8, 10, 100, 10_000)] == [
-        131072, 131072, 65536, 32768, 4096, 1024,
+        131072, 131072, 131072, 131072, 16384, 1024,
     ]  # fmt: skip
 
 
