@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from itertools import cycle
 from typing import Any
 
 import jax
@@ -13,7 +14,8 @@ from bayesgmm.core.forms import exact_form
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.predictive import StudentMixture, student_joint
 from bayesgmm.core.sweep import joint_of, padded_size
-from bayesgmm.inference.devices import FEW, WIDE, Feed, n_cores
+from bayesgmm.inference import devices
+from bayesgmm.inference.devices import FEW, WIDE, Feed
 
 ROWS = 65_536
 """Rows evaluated at a time: what `predict` and its like need beside their answer."""
@@ -62,7 +64,10 @@ def placed(shards: Any, N: int) -> Any:
     """Shards of N points as the programs take them; a feed brings its own."""
     if isinstance(shards, Feed) or N <= FEW:
         return shards  # a small array gets there sooner as an argument of each call
-    return jax.device_put(shards)  # shares their memory
+    where = cycle(devices.places())
+    return [  # on the processor this shares their memory
+        jax.device_put(shard, place) for shard, place in zip(shards, where, strict=False)
+    ]
 
 
 def capacity(K: int, N: int) -> int:
@@ -91,10 +96,10 @@ def without_room(mixture: Mixture, K: int) -> Mixture:
 
 
 def n_shards(N: int, D: int, K: int, axis_aligned: bool) -> int:
-    """Threads worth using: one, unless an iteration gives each of them enough to do."""
+    """Threads (or devices) worth using: one, unless an iteration gives each enough to do."""
     squares = D if axis_aligned else D * D
     work = N * K * (16 + squares)
-    return int(np.clip(work // THREAD_WORK, 1, min(n_cores(), MOST_THREADS)))
+    return int(np.clip(work // THREAD_WORK, 1, min(len(devices.places()), MOST_THREADS)))
 
 
 THREAD_WORK = 4e6

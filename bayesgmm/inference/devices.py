@@ -97,7 +97,7 @@ class Feed:
 
 
 def each(function: Callable, shards: Sequence[Any] | Feed, dtype: Any) -> list[Any]:
-    """What `function` returns for each shard, each computed in a thread of its own.
+    """What `function` returns for each shard, each computed in a thread of its own, at its place.
 
     Parameters
     ----------
@@ -115,13 +115,16 @@ def each(function: Callable, shards: Sequence[Any] | Feed, dtype: Any) -> list[A
     if isinstance(shards, Feed):
         return [shards.sum_over(function)]
 
-    def work(shard: Any) -> Any:
-        with float_scope(dtype):
-            return jax.block_until_ready(function(shard))
+    where = places()
 
-    first, *others = shards
-    futures = [_pool(len(others)).submit(work, shard) for shard in others]
-    return [work(first), *(future.result() for future in futures)]
+    def work(shard: Any, place: Any) -> Any:
+        with float_scope(dtype), jax.default_device(place):
+            found = jax.block_until_ready(function(shard))
+            return found if place is None else jax.tree.map(np.asarray, found)  # to meet the others
+
+    first, *others = zip(shards, cycle(where), strict=False)
+    futures = [_pool(len(others)).submit(work, *other) for other in others]
+    return [work(*first), *(future.result() for future in futures)]
 
 
 def in_turn(function: Callable, items: Iterable[Any], dtype: Any) -> Iterator[Any]:
