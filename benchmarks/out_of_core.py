@@ -59,6 +59,7 @@ def measure(kind: str, folder: Path, n: int) -> dict:
         model = GaussianMixture(K, max_iter=passes, **options).fit(X)
         seconds.append(time.perf_counter() - begin)
         work.append(time.process_time() - began)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     begin = time.perf_counter()
     model.predict(X)
     predicted = time.perf_counter() - begin
@@ -68,7 +69,7 @@ def measure(kind: str, folder: Path, n: int) -> dict:
         "work": (work[2] - work[1]) / (PASSES[1] - PASSES[0]),
         "other": seconds[1] - PASSES[0] * iteration,
         "predict": predicted,
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak": peak,
     }
 
 
@@ -85,7 +86,7 @@ def main() -> None:
         print(json.dumps(measure(kind, Path(folder), int(n))))
         return
     head = "rows", "from", "million rows a second", "of memory's rate", "by processor time"
-    print("|", " | ".join([*head, "other s", "predict s", "peak MB"]), "|")
+    print("|", " | ".join([*head, "other s", "predict s", "peak MB of the fits"]), "|")
     print("|---" * 8 + "|")
     for n in [*given.rows, *([62_500_000] if given.large else [])]:
         with tempfile.TemporaryDirectory() as name:

@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+import numpy as np
+
 SCRIPT = """
 import json, warnings
 from functools import partial
@@ -16,7 +18,7 @@ warnings.simplefilter("ignore")
 sources.MOST_ROWS = 16_384
 ALL = jax.local_devices()
 rng = np.random.default_rng(0)
-N, D, K = 80_000, 4, 4
+N, D, K = 120_000, 6, 6
 X = rng.normal(size=(N, D)) + 6 * rng.integers(0, K, (N, 1))
 start = {
     "weights_init": np.full(K, 1 / K),
@@ -34,26 +36,27 @@ for n in (1, 2, 4, 8):
     devices.places = lambda: ALL[:n] if n > 1 else [None]
     used.clear()
     model = GaussianMixture(K, **start).fit(X)
-    pieces = GaussianMixture(K, **start).fit([X[:9000], X[9000:]])
-    variational = BayesianGaussianMixture(
-        K, init_params=X[:, 0].clip(0, 18).round().astype(int) // 6, moves=False, max_iter=20
-    ).fit(X)
     found[n] = {
         "used": sorted(used),
         "means": model.means_.tolist(),
         "covariances": model.covariances_.tolist(),
-        "pieces": pieces.means_.tolist(),
         "bound": model.lower_bound_,
-        "vb": variational.means_.tolist(),
-        "elbo": variational.elbo_,
     }
+    if n in (1, 4):
+        pieces = GaussianMixture(K, **start).fit([X[:9000], X[9000:]])
+        labels = X[:, 0].clip(0, 30).round().astype(int) // 6
+        options = {"init_params": labels, "moves": False, "prune": False, "max_iter": 20}
+        variational = BayesianGaussianMixture(K, **options).fit(X)
+        found[n] |= {
+            "pieces": pieces.means_.tolist(),
+            "vb": variational.means_.tolist(),
+            "elbo": variational.elbo_,
+        }
 print(json.dumps(found))
 """
 
 
 def test_several_devices_are_as_one():
-    import numpy as np
-
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],
@@ -68,5 +71,5 @@ def test_several_devices_are_as_one():
     for n, own in found.items():
         assert own.pop("used") == list(range(n)), "every device has its share"
         for name, value in own.items():
-            np.testing.assert_allclose(value, one[name], rtol=1e-12, err_msg=f"{n}: {name}")
+            np.testing.assert_allclose(value, one[name], rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(one["pieces"], one["means"], rtol=1e-10)
