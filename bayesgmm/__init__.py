@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bayesgmm.estimators.selection import ModelSelection, select_model
     from bayesgmm.estimators.variational import BayesianGaussianMixture
     from bayesgmm.inference.distribution import MultivariateNormalMixture
+    from bayesgmm.io.chunks import Chunks
     from bayesgmm.posterior.assignments import assignment_probabilities
     from bayesgmm.posterior.balls import credible_ball
     from bayesgmm.posterior.clusters import cluster_summary
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BayesianGaussianMixture",
+    "Chunks",
     "ConjugatePrior",
     "GaussianMixture",
     "HierarchicalPrior",
@@ -68,6 +70,7 @@ __version__ = version("bayesgmm")
 
 _HOMES = {
     "BayesianGaussianMixture": "bayesgmm.estimators.variational",
+    "Chunks": "bayesgmm.io.chunks",
     "ConjugatePrior": "bayesgmm.estimators.conjugate",
     "GaussianMixture": "bayesgmm.estimators.em",
     "HierarchicalPrior": "bayesgmm.estimators.component_priors",

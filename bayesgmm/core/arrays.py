@@ -10,6 +10,9 @@ import numpy as np
 Array = jax.Array
 Key = jax.Array
 
+TILE = 4096
+"""Rows standardised at a time: rows become columns within the cache."""
+
 UNROLLED = 3
 """Up to this many features, triangular algebra is written out: it compiles and starts faster."""
 
@@ -117,6 +120,11 @@ class Standardizer:
             raise ValueError(f"scaling must be 'column' or 'common', got {scaling!r}.")
         columns = [_centre_and_scale(column, weight) for column in np.asarray(points).T]
         centre, scale = np.array(columns, dtype=np.float64).reshape(-1, 2).T
+        return cls.of(centre, scale, scaling)
+
+    @classmethod
+    def of(cls, centre: np.ndarray, scale: np.ndarray, scaling: str = "column"):
+        """From means and standard deviations of the columns [D]."""
         if scaling == "common":
             largest = scale.max() or 1.0  # squares of extreme units would leave the floats
             scale = np.full_like(scale, largest * np.sqrt(np.mean((scale / largest) ** 2)))
@@ -158,12 +166,14 @@ class Standardizer:
         ndarray [D, N]
         """
         out = np.empty(points.shape[::-1]) if out is None else out
-        for j, (centre, scale) in enumerate(zip(self.centre, self.scale, strict=True)):
-            if out.dtype == np.float64:  # in place: a column costs no memory beside its own
-                np.subtract(points[:, j], centre, out=out[j])
-                out[j] /= scale
+        centre, scale = self.centre[:, None], self.scale[:, None]
+        for begin in range(0, len(points), TILE):
+            some, tile = points[begin : begin + TILE].T, out[:, begin : begin + TILE]
+            if out.dtype == np.float64:  # in place
+                np.subtract(some, centre, out=tile)
+                tile /= scale
             else:
-                out[j] = (points[:, j].astype(np.float64) - centre) / scale
+                tile[:] = (some.astype(np.float64) - centre) / scale
         return out
 
     @property

@@ -14,7 +14,8 @@ from bayesgmm.core.covariance import Covariance
 from bayesgmm.core.forms import choose_form
 from bayesgmm.estimators.base import Entered
 from bayesgmm.estimators.fitted import Fitted
-from bayesgmm.estimators.points import capacity, n_shards, standard_shards
+from bayesgmm.estimators.pieces import SAMPLED, Pieces
+from bayesgmm.estimators.points import capacity, n_shards, placed
 from bayesgmm.estimators.priors import (
     WEIGHTS,
     ComponentPrior,
@@ -23,7 +24,6 @@ from bayesgmm.estimators.priors import (
     weight_prior,
 )
 from bayesgmm.inference import drive, vb
-from bayesgmm.inference.devices import FEW
 from bayesgmm.inference.moves import Search, room_for
 from bayesgmm.inference.prune import EVERY, Pruning, without
 
@@ -124,9 +124,9 @@ class Ends(NamedTuple):
 
 def climb(
     ascent: Ascent,
-    kept: Entered,
+    kept: Entered | Pieces,
     K: int,
-    start: Fitted | Callable[[list[Data]], np.ndarray],
+    start: Fitted | vb.VBState | Callable[[Entered, list[Data]], np.ndarray],
     watch: Callable,
 ) -> Ends:
     """A run of every restart; the standardised points are gone when it returns.
@@ -134,12 +134,12 @@ def climb(
     Parameters
     ----------
     ascent : Ascent
-    kept : Entered
+    kept : Entered or Pieces
     K : int
         Components to begin with.
-    start : Fitted or callable
-        A fit to go on from, or a function from the shards to labels [R, N] or responsibilities
-        [R, K, N].
+    start : Fitted, VBState or callable
+        A fit or a state [1, ...] to go on from, or a function from points and their shards to
+        labels [R, N] or responsibilities [R, K, N]. Of points in pieces a sample is fitted first.
     watch : callable
         (progress, restart=0) is called as the runs go on.
 
@@ -148,24 +148,26 @@ def climb(
     ValueError
         If every run ends in a singular covariance.
     """
-    (N, D), dtype, family = kept.X.shape, kept.X.dtype, ascent.family
+    if not (kept.in_memory or isinstance(start, Fitted | vb.VBState)):
+        start = _stood(climb(ascent, kept.some(SAMPLED, ascent.random_state), K, start, watch))
+    (N, D), dtype, family = kept.shape, kept.dtype, ascent.family
     room, rounding = ascent.room(K, N), np.finfo(dtype).eps * kept.total * D
-    shards = standard_shards(
-        kept.X, kept.weight, ascent.units, n_shards(N, D, K, family.axis_aligned)
-    )
+    room = start.present.shape[1] if isinstance(start, vb.VBState) else room
+    shards = kept.shards(ascent.units, n_shards(N, D, K, family.axis_aligned))
     config = vb.VBConfig(family, choose_form(D, family.axis_aligned), ascent.prune)
     with float_scope(dtype):
         prior = ascent.prior(room)
-        # shares their memory; a small array gets there sooner as an argument of each call
-        placed = shards if N <= FEW else jax.device_put(shards)
+        ready = placed(shards, N)
         if isinstance(start, Fitted):
             last = start.objective + kept.total * ascent.units.log_volume
             states = resumed(start, ascent.units, prior, config, last)
+        elif isinstance(start, vb.VBState):
+            states = start
         else:
-            states = _begun(placed, start(shards), prior, config, np.arange(room) < K)
-        runs = _runs(ascent, states, placed, prior, config, rounding, watch)
+            states = _begun(ready, start(kept, shards), prior, config, np.arange(room) < K)
+        runs = _runs(ascent, states, ready, prior, config, rounding, watch)
         bounds = [
-            vb.lower_bounds(run.state, placed, ascent.prior(run.state.present.shape[1]), config)
+            vb.lower_bounds(run.state, ready, ascent.prior(run.state.present.shape[1]), config)
             for run in runs
         ]
     failed, bounds = np.concatenate([run.failed for run in runs]), np.concatenate(bounds)
@@ -208,6 +210,13 @@ def _begun(
     if start.ndim == 3:
         start = np.pad(start, [(0, 0), (0, len(present) - start.shape[1]), (0, 0)])
     return vb.start_all(shards, start, prior, config, present)
+
+
+def _stood(ends: Ends) -> vb.VBState:
+    """The best state [1, ...] of a sample, to go on from with all points."""
+    state = ends.runs[int(ends.bounds.argmax())].state
+    never = np.full_like(state.objective, np.inf)
+    return state._replace(objective=-never, remaining=never, kappa=np.zeros_like(state.kappa))
 
 
 def resumed(

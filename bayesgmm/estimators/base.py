@@ -1,6 +1,6 @@
 """What the estimators share: points in, parameters out, and asking a fitted mixture."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import jax
@@ -29,12 +29,15 @@ from bayesgmm.estimators.points import (
     logsumexp,
     most_probable,
     proba,
+    standard_shards,
     to_user,
     weighted_mean,
 )
+from bayesgmm.inference.devices import in_turn
 from bayesgmm.inference.loop import CONVERGED
 from bayesgmm.inference.starts import STARTS, starts
 from bayesgmm.io import saving
+from bayesgmm.io.chunks import Block, Chunks, Layout, check_complete, in_pieces
 from bayesgmm.messages import hint, listed, lookup
 
 RELATIVE = 1e-6
@@ -53,6 +56,33 @@ class Entered(NamedTuple):
 
     X: np.ndarray
     weight: np.ndarray | None
+
+    in_memory = True
+    """Whether the points are here; `pieces.Pieces` are not, and can do what else is below."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the points, (N, D)."""
+        return self.X.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the points."""
+        return self.X.dtype
+
+    def units(self, scaling: str, robust: bool = False) -> Standardizer:
+        """The core's units; `robust` ones do not follow outliers."""
+        return (Standardizer.robust if robust else Standardizer.fit)(self.X, self.weight, scaling)
+
+    def covariance(self, units: Standardizer) -> np.ndarray:
+        """Sum over the points of the squares in these units, [D, D], over their number less 1."""
+        standard = (self.X - units.centre) / units.scale  # float64
+        weighted = standard if self.weight is None else standard * self.weight[:, None]
+        return weighted.T @ standard / (self.total - 1)
+
+    def shards(self, units: Standardizer, n: int) -> list[Data]:
+        """The points in these units for so many threads."""
+        return standard_shards(self.X, self.weight, units, n)
 
     def kept(self, relative: bool = True) -> "Entered":
         """Without the rows of weight 0.
@@ -92,7 +122,12 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
     # --- the way in
 
     def _enter(self, X: Any, sample_weight: Any = None, reset: bool = True) -> Entered:
-        """Check points and weights."""
+        """Check points and weights in memory."""
+        if in_pieces(X) is not None and not isinstance(X, np.memmap):
+            raise ValueError(
+                f"X is points in pieces, and {type(self).__name__} looks at all of them at once "
+                "here. Give an array: bayesgmm.Chunks(X).sample(20_000) draws rows at random."
+            )
         names = list(X.columns) if hasattr(X, "columns") else None
         checked = validate_data(
             self,
@@ -109,8 +144,8 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
 
     def _units(self, entered: Entered, scaling: str, robust: bool = False) -> Standardizer:
         """The core's units for these points; `robust` ones do not follow outliers."""
-        units = (Standardizer.robust if robust else Standardizer.fit)(*entered, scaling)
-        check_scale(units, entered.X.dtype, self._names(len(units.scale)))
+        units = entered.units(scaling, robust)
+        check_scale(units, entered.dtype, self._names(len(units.scale)))
         return units
 
     def _fit_or_stay(self, X: Any, sample_weight: Any, fit: Callable | None = None) -> Self:
@@ -125,7 +160,8 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
         """Fit the mixture and return the most probable component of each row, [N]."""
-        return self.fit(X, sample_weight=sample_weight).labels_
+        fitted = self.fit(X, sample_weight=sample_weight)
+        return fitted.labels_ if in_pieces(X) is None else fitted.predict(X)
 
     def _check_common(self) -> None:
         """The options that every fit by iteration has."""
@@ -148,11 +184,11 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         self, entered: Entered, kept: Entered, shards: list[Data], K: int, R: int
     ) -> np.ndarray:
         """Labels [R, N] or responsibilities [R, K, N] of the rows that are kept; R=1 if given."""
-        N = len(entered.X)
         if isinstance(self.init_params, str):
             random_state = check_random_state(self.random_state)
             return starts(self.init_params, shards, len(kept.X), K, R, random_state)
-        start = check_start(self.init_params, N, K, kept.X.dtype)
+        N = len(entered.X)
+        start = check_start(self.init_params, N, K, kept.dtype)
         if len(kept.X) < N:
             start = start[..., entered.weight > 0]
         return start[None]
@@ -201,6 +237,57 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         """Log density of the mixture at checked points, [N]."""
         return self._read(X, logsumexp)[0]
 
+    # --- points in pieces
+
+    def _learn_features(self, layout: Layout) -> None:
+        """The features of points in pieces become those of the fit."""
+        self.n_features_in_ = layout.n_features
+        self.__dict__.pop("feature_names_in_", None)
+        if layout.names is not None and all(isinstance(name, str) for name in layout.names):
+            self.feature_names_in_ = np.asarray(layout.names, dtype=object)
+
+    def _blocks(self, chunks: Chunks, weight: Any = None) -> Iterator[Block]:
+        """Blocks that have the features of the fit."""
+        names = getattr(self, "feature_names_in_", None)
+        names = None if names is None else tuple(names)
+        layout = Layout(names, self.n_features_in_, origin=f"{type(self).__name__} was fitted to")
+        return chunks.blocks(weight, layout=layout)
+
+    def _of_rows(self, X: Any, read: Callable) -> tuple[np.ndarray, ...]:
+        """What `read` makes of checked rows, a tuple of arrays [N, ...]; pieces block by block."""
+        check_is_fitted(self)
+        chunks = in_pieces(X)
+        if chunks is None:
+            return read(self._enter(X, reset=False).X)
+
+        def work(block: Block) -> tuple[np.ndarray, ...]:
+            check_complete(block)
+            return read(block.rows)
+
+        parts = list(in_turn(work, self._blocks(chunks), np.float64))
+        return tuple(np.concatenate(leaves) for leaves in zip(*parts, strict=True))
+
+    def _means(self, X: Any, sample_weight: Any, read: Callable) -> tuple[float, ...]:
+        """Sum of the weights, and means of what `read` makes of checked rows."""
+        check_is_fitted(self)
+        chunks = in_pieces(X)
+        if chunks is None:
+            X, weight = self._enter(X, sample_weight, reset=False)
+            found = (weighted_mean(values, weight) for values in read(X))
+            return Entered(X, weight).total, *found
+
+        def work(block: Block) -> np.ndarray:
+            check_complete(block)
+            rows, weight = block.rows, block.weight
+            weight = np.ones(len(rows)) if weight is None else weight
+            found = (np.where(weight > 0, values, 0.0) for values in read(rows))
+            return np.array([weight.sum(), *(weight @ values for values in found)])
+
+        total, *sums = sum(in_turn(work, self._blocks(chunks, sample_weight), np.float64))
+        if total == 0:
+            raise ValueError("sample_weight must not be zero in every row.")
+        return float(total), *(float(value / total) for value in sums)
+
     # --- what can be asked
 
     def predict(self, X: Any) -> np.ndarray:
@@ -214,8 +301,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         -------
         ndarray [N] of int
         """
-        check_is_fitted(self)
-        return self._read(self._enter(X, reset=False).X, most_probable)[0]
+        return self._of_rows(X, lambda rows: self._read(rows, most_probable))[0]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probability of each component given each point (the responsibilities).
@@ -229,8 +315,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         ndarray [N, K]
             Rows sum to one.
         """
-        check_is_fitted(self)
-        return self._read(self._enter(X, reset=False).X, proba)[0]
+        return self._of_rows(X, lambda rows: self._read(rows, proba))[0]
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Log density of the mixture at each point, in nats.
@@ -243,8 +328,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         -------
         ndarray [N]
         """
-        check_is_fitted(self)
-        return self._log_density(self._enter(X, reset=False).X)
+        return self._of_rows(X, lambda rows: (self._log_density(rows),))[0]
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Mean log density of the points, in nats.
@@ -260,9 +344,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         -------
         float
         """
-        check_is_fitted(self)
-        X, weight = self._enter(X, sample_weight, reset=False)
-        return weighted_mean(self._log_density(X), weight)
+        return self._means(X, sample_weight, lambda rows: (self._log_density(rows),))[1]
 
     def uncertainty(self, X: Any) -> Any:
         """How unsure the assignment of each point is.

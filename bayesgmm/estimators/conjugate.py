@@ -153,7 +153,7 @@ def _shared_out(
         variance = np.full(D, np.mean(np.diag(matrix) * size**2))
         variance = np.where(variance > 0, variance, np.mean(size**2)) / K ** (2 / D)
         return variance[:1] if family.isotropic else variance
-    return lifted(matrix, kept.X.dtype) * np.outer(size, size) / K ** (2 / D)
+    return lifted(matrix, kept.dtype) * np.outer(size, size) / K ** (2 / D)
 
 
 def hyperparameters(

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, Self
 import jax
 import numpy as np
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.arguments import check_number
 from bayesgmm.core.arrays import Data, Standardizer, float_scope
@@ -15,7 +14,7 @@ from bayesgmm.core.conjugate import flat_prior
 from bayesgmm.core.covariance import FAMILIES, Covariance, packed_shape, unpack
 from bayesgmm.core.forms import choose_form
 from bayesgmm.core.mixture import Mixture
-from bayesgmm.estimators import conjugate, streaming, trimming
+from bayesgmm.estimators import conjugate, pieces, streaming, trimming
 from bayesgmm.estimators.base import Entered, MixtureEstimator, print_progress
 from bayesgmm.estimators.checks import (
     check_components,
@@ -31,7 +30,7 @@ from bayesgmm.estimators.points import (
     logsumexp,
     most_probable,
     n_shards,
-    standard_shards,
+    placed,
     sureness,
     to_standard,
     weighted_mean,
@@ -39,10 +38,10 @@ from bayesgmm.estimators.points import (
     without_room,
 )
 from bayesgmm.inference import em, squarem
-from bayesgmm.inference.devices import FEW
 from bayesgmm.inference.drive import Run
 from bayesgmm.inference.restarts import TRIAL, best, put_in, race
 from bayesgmm.inference.starts import CANDIDATES
+from bayesgmm.io.chunks import in_pieces
 from bayesgmm.messages import lookup
 
 
@@ -183,7 +182,7 @@ class GaussianMixture(MixtureEstimator):
     covariances_, precisions_, precisions_cholesky_ : ndarray
         [K, D, D], or scikit-learn's shape: [D, D] "tied", [K, D] "diag", [K] "spherical".
     labels_ : ndarray [N]
-        Most probable component of each row that was fitted.
+        Most probable component of each row that was fitted, unless these were read in pieces.
     mixture_ : core.Mixture
     converged_ : bool
     n_iter_ : int
@@ -273,16 +272,22 @@ class GaussianMixture(MixtureEstimator):
         self.verbose = verbose
         self.verbose_interval = verbose_interval
 
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, columns: Any = None) -> Self:
         """Fit the mixture.
 
         Parameters
         ----------
-        X : array-like or DataFrame [N, D]
-            float32 is fitted in float32, all else in float64.
+        X : array-like or DataFrame [N, D], or what `Chunks` takes
+            float32 is fitted in float32, all else in float64. A `np.memmap`, the path of a Parquet
+            file or folder, a list of arrays and a function that returns an iterator of arrays are
+            read in pieces, of which a few are in memory at a time. The fit then begins with that
+            of up to 32,768 rows drawn at random, goes on by passes over all rows, and leaves no
+            `labels_`: ask ``predict(X)``.
         y : ignored
-        sample_weight : array-like [N], optional
+        sample_weight : array-like [N], or the name of a column of pieces, optional
             A row of weight 2 counts as two rows, one of weight 0 as none.
+        columns : sequence, optional
+            Which columns of pieces to take; all when not given.
 
         Returns
         -------
@@ -299,7 +304,7 @@ class GaussianMixture(MixtureEstimator):
         ConvergenceWarning
             If the run that is kept has not converged in `max_iter` iterations.
         """
-        return self._fit_or_stay(X, sample_weight)
+        return self._fit_or_stay(in_pieces(X, columns) or X, sample_weight)
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Follow one more batch of a stream: stepwise EM.
@@ -360,17 +365,22 @@ class GaussianMixture(MixtureEstimator):
         self._check_options()
         family = lookup(FAMILIES, self.covariance_type, "covariance_type")
         resume = self.warm_start and hasattr(self, "converged_")
-        entered = self._enter(X, sample_weight)
+        entered = pieces.enter(self, X, sample_weight, pairs=self.prior is not None)
         kept = entered.kept(relative=self.prior is None)
-        N, D = kept.X.shape
+        N, D = kept.shape
         check_components(self.n_components, N)
         check_univariate(self.covariance_type, D)
         trims = trimming.check_support(self.support_fraction, self.n_components, N)
+        if trims and not entered.in_memory:
+            raise ValueError(
+                "support_fraction is for points in memory, whose densities can be ranked; X is read"
+                f" in pieces. Got support_fraction={self.support_fraction!r}: leave it out."
+            )
         units = self._units(kept, family.scaling, robust=trims)
         self._resolve(kept, units, family, robust=trims)
         start = self._last if resume else partial(self._begin, entered)
         last = self._previous(units, family, kept.total) if resume else NONE_YET
-        with float_scope(kept.X.dtype):
+        with float_scope(kept.dtype):
             search = self._trim if trims else self._optimize
             fit = search(kept, units, family, start, last, resume)
         self._leave(fit, units, entered)
@@ -385,7 +395,8 @@ class GaussianMixture(MixtureEstimator):
         resume: bool,
     ) -> Optimum:
         """All restarts and the best of them; for many points it is chosen on a sample of them."""
-        if resume or self._n_starts() == 1 or len(kept.X) <= SCREENED:
+        few = kept.in_memory and (self._n_starts() == 1 or kept.shape[0] <= SCREENED)
+        if resume or few or all(self._parts_given()):
             return self._compete(kept, units, family, start, last)
         sample = kept.some(SCREENED, check_random_state(self.random_state))
         found = self._compete(sample, units, family, start, last)
@@ -417,7 +428,7 @@ class GaussianMixture(MixtureEstimator):
             given = (task.placed, task.objective, task.config, self._tol(kept))
             return engine.run(state, *given, passes, watch)
 
-        run = race(engine.begin(mixtures, *last), advance, self.max_iter, len(kept.X))
+        run = race(engine.begin(mixtures, *last), advance, self.max_iter, kept.shape[0])
         mixtures = engine.outcome(run)
         chosen = best(run)
         if chosen is None:
@@ -429,20 +440,18 @@ class GaussianMixture(MixtureEstimator):
         return Optimum(run, chosen, jax.tree.map(lambda leaf: leaf[chosen : chosen + 1], mixtures))
 
     def _task(self, kept: Entered, units: Standardizer, family: Covariance) -> Task:
-        (N, D), dtype = kept.X.shape, kept.X.dtype
+        (N, D), dtype = kept.shape, kept.dtype
         config = em.EMConfig(family, choose_form(D, family.axis_aligned), self.prior is not None)
         threads = n_shards(N, D, self.n_components, family.axis_aligned)
-        shards = standard_shards(kept.X, kept.weight, units, threads)
+        shards = kept.shards(units, threads)
         if self.support_fraction is not None:
             trimming.tame(shards)
         objective = self._objective(units, family, self._room(N), dtype)
-        # shares their memory; a small array gets there sooner as an argument of each call
-        placed = shards if N <= FEW else jax.device_put(shards)
-        return Task(shards, placed, units, objective, config)
+        return Task(shards, placed(shards, N), units, objective, config)
 
     def _tol(self, kept: Entered) -> float:
         """`tol`, or what stands for None."""
-        return em.FORESEEN / len(kept.X) if self.tol is None else self.tol
+        return em.FORESEEN / kept.shape[0] if self.tol is None else self.tol
 
     def _trim(
         self,
@@ -557,7 +566,7 @@ class GaussianMixture(MixtureEstimator):
         if all(given):
             return own
         start = self._start(entered, kept, shards, self.n_components, self._n_starts())
-        room = self._room(len(kept.X))
+        room = self._room(kept.shape[0])
         if start.ndim == 3:
             start = np.pad(start, [(0, 0), (0, room - start.shape[1]), (0, 0)])
         found = em.start_all(placed, start, objective, config, room)
@@ -588,7 +597,8 @@ class GaussianMixture(MixtureEstimator):
             scales = np.linalg.cholesky(np.linalg.inv(precisions))
         with np.errstate(divide="ignore"):
             mixture = Mixture(np.log(weights), means, scales)
-        return stored(to_standard(mixture, units), family, kept.X, self._room(len(kept.X)))
+        room = self._room(kept.shape[0])
+        return stored(to_standard(mixture, units), family, kept.dtype, room)
 
     def _last(
         self,
@@ -602,7 +612,7 @@ class GaussianMixture(MixtureEstimator):
         """The last fit, in the units of this one: the other way to begin."""
         self._check_last(len(units.scale), "warm_start=True", "Set warm_start=False")
         last = to_standard(self.mixture_, units)
-        return stored(last, config.family, kept.X, self._room(len(kept.X)))
+        return stored(last, config.family, kept.dtype, self._room(kept.shape[0]))
 
     def _check_last(self, D: int, what: str, way_out: str) -> None:
         """The last fit has the shapes of the next one."""
@@ -619,17 +629,23 @@ class GaussianMixture(MixtureEstimator):
     # --- where it ends
 
     def _leave(self, fit: Optimum, units: Standardizer, entered: Entered) -> None:
-        dtype, (run, chosen, mixture, support) = entered.X.dtype, fit
-        mixture = jax.tree.map(lambda leaf: leaf[0], mixture)
+        dtype, (run, chosen, mixtures, support) = entered.dtype, fit
+        mixture = jax.tree.map(lambda leaf: leaf[0], mixtures)
         self._publish(without_room(mixture, self.n_components), units, dtype)
-        self.labels_, density = self._read(entered.X, most_probable, logsumexp)
         self.n_components_ = self.n_components
         self.converged_ = bool(run.converged[chosen])
         self.n_iter_ = int(run.n_iter[chosen])
         weight = entered.weight if support is None else entered.spread(support)
-        total = entered.total if weight is None else float(weight.sum())
+        total = entered.total if support is None else float(weight.sum())
         height, constant = self._prior_height(units)
-        self.lower_bound_ = weighted_mean(density, weight) + height / total
+        if entered.in_memory:
+            self.labels_, density = self._read(entered.X, most_probable, logsumexp)
+            mean = weighted_mean(density, weight)
+        else:
+            self.__dict__.pop("labels_", None)
+            aligned = FAMILIES[self.covariance_type].axis_aligned
+            mean = pieces.mean_log_density(mixtures, entered, units, aligned)
+        self.lower_bound_ = mean + height / total
         shift = constant / total - units.log_volume
         traces = [trace + shift for trace in run.history]
         for of_another_fit in ("support_", "n_batch_iter_"):
@@ -768,11 +784,8 @@ class GaussianMixture(MixtureEstimator):
 
     def _sums(self, X: Any, sample_weight: Any, *read: Callable) -> tuple[float, ...]:
         """Number of points, and sums over them of what each of `read` makes of the log joint."""
-        check_is_fitted(self)
-        entered = self._enter(X, sample_weight, reset=False)
-        found = self._read(entered.X, *read)
-        means = (weighted_mean(values, entered.weight) for values in found)
-        return entered.total, *(entered.total * mean for mean in means)
+        total, *means = self._means(X, sample_weight, lambda rows: self._read(rows, *read))
+        return total, *(total * mean for mean in means)
 
     @classmethod
     def from_parameters(
@@ -847,7 +860,7 @@ SINGULAR = (
 )
 
 
-def stored(mixture: Mixture, family: Covariance, X: np.ndarray, room: int) -> Mixture:
-    """A mixture [K, D, D] as a fit of X by this family holds it, with a leading axis of one run."""
+def stored(mixture: Mixture, family: Covariance, dtype: Any, room: int) -> Mixture:
+    """A mixture [K, D, D] as a fit by this family holds it, with a leading axis of one run."""
     leaves = in_form(with_room(mixture, room), family)
-    return Mixture(*(np.array(leaf, X.dtype)[None] for leaf in leaves))
+    return Mixture(*(np.array(leaf, dtype)[None] for leaf in leaves))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from itertools import cycle
 from typing import Any
 
 import jax
@@ -13,7 +14,8 @@ from bayesgmm.core.forms import exact_form
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.predictive import StudentMixture, student_joint
 from bayesgmm.core.sweep import joint_of, padded_size
-from bayesgmm.inference.devices import FEW, WIDE, n_cores
+from bayesgmm.inference import devices
+from bayesgmm.inference.devices import FEW, WIDE, Feed
 
 ROWS = 65_536
 """Rows evaluated at a time: what `predict` and its like need beside their answer."""
@@ -27,15 +29,24 @@ def aligned_empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     return buffer[offset : offset + size].view(dtype).reshape(shape)
 
 
-def standard_data(X: np.ndarray, weight: np.ndarray | None, units: Standardizer) -> Data:
-    """Rows as the core's `Data`: standardised, samples last, padded with weight 0."""
+def standard_data(
+    X: np.ndarray, weight: np.ndarray | None, units: Standardizer, out: Data | None = None
+) -> Data:
+    """Rows as the core's `Data`: standardised, samples last, padded with weight 0.
+
+    `out`, if given, is filled and returned.
+    """
     N, D = X.shape
-    size = padded_size(N)
-    points, weights = aligned_empty((D, size), X.dtype), aligned_empty((size,), X.dtype)
+    points, weights = out or empty_data(D, padded_size(N), X.dtype)
     units.transform(X, out=points[:, :N])
     weights[:N] = 1.0 if weight is None else weight
     points[:, N:], weights[N:] = 0.0, 0.0
     return Data(points, weights)
+
+
+def empty_data(D: int, size: int, dtype: Any) -> Data:
+    """`Data` to be filled."""
+    return Data(aligned_empty((D, size), dtype), aligned_empty((size,), dtype))
 
 
 def standard_shards(
@@ -46,6 +57,16 @@ def standard_shards(
     return [
         standard_data(X[low:high], None if weight is None else weight[low:high], units)
         for low, high in zip(edges, edges[1:], strict=False)
+    ]
+
+
+def placed(shards: Any, N: int) -> Any:
+    """Shards of N points as the programs take them; a feed brings its own."""
+    if isinstance(shards, Feed) or N <= FEW:
+        return shards  # a small array gets there sooner as an argument of each call
+    where = cycle(devices.places())
+    return [  # on the processor this shares their memory
+        jax.device_put(shard, place) for shard, place in zip(shards, where, strict=False)
     ]
 
 
@@ -75,10 +96,10 @@ def without_room(mixture: Mixture, K: int) -> Mixture:
 
 
 def n_shards(N: int, D: int, K: int, axis_aligned: bool) -> int:
-    """Threads worth using: one, unless an iteration gives each of them enough to do."""
+    """Threads (or devices) worth using: one, unless an iteration gives each enough to do."""
     squares = D if axis_aligned else D * D
     work = N * K * (16 + squares)
-    return int(np.clip(work // THREAD_WORK, 1, min(n_cores(), MOST_THREADS)))
+    return int(np.clip(work // THREAD_WORK, 1, min(len(devices.places()), MOST_THREADS)))
 
 
 THREAD_WORK = 4e6

@@ -206,9 +206,7 @@ def covariance_of(kept: Entered, units: Standardizer, what: str) -> np.ndarray:
             f"1: a row of weight 2 counts as two. It sums to {kept.total:g}. Give "
             "covariance_prior, or weights that are counts."
         )
-    standard = (kept.X - units.centre) / units.scale  # float64
-    weighted = standard if kept.weight is None else standard * kept.weight[:, None]
-    return weighted.T @ standard / (kept.total - 1)
+    return kept.covariance(units)
 
 
 def empirical(
@@ -225,7 +223,7 @@ def empirical(
         matrix = np.diag(np.diag(matrix))
     if family.isotropic:
         matrix = np.trace(matrix) / D * np.eye(D)
-    matrix = lifted(matrix, kept.X.dtype) * np.outer(units.scale, units.scale)
+    matrix = lifted(matrix, kept.dtype) * np.outer(units.scale, units.scale)
     return _form(matrix if name is None else matrix / K ** (2 / D), family)
 
 

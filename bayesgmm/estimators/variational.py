@@ -30,6 +30,7 @@ from bayesgmm.estimators.checks import (
 )
 from bayesgmm.estimators.em import GaussianMixture
 from bayesgmm.estimators.fitted import evidence_of, fitted, mixture_draws, student_draws
+from bayesgmm.estimators.pieces import enter
 from bayesgmm.estimators.points import (
     evaluate,
     evaluate_student,
@@ -39,6 +40,7 @@ from bayesgmm.estimators.points import (
     standard_shards,
 )
 from bayesgmm.inference import vb
+from bayesgmm.io.chunks import in_pieces
 from bayesgmm.messages import lookup
 
 HANDFUL = 4
@@ -163,7 +165,7 @@ class BayesianGaussianMixture(MixtureEstimator):
     evidence_ : Series
         What `evidence` has found, once it has been asked.
     labels_ : ndarray [N]
-        Most probable component of each row that was fitted.
+        Most probable component of each row that was fitted, unless these were read in pieces.
     mixture_ : core.Mixture
         `weights_`, `means_` and `covariances_`: the plug-in.
     converged_ : bool
@@ -237,16 +239,22 @@ class BayesianGaussianMixture(MixtureEstimator):
         self.verbose = verbose
         self.verbose_interval = verbose_interval
 
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, columns: Any = None) -> Self:
         """Fit the mixture.
 
         Parameters
         ----------
-        X : array-like or DataFrame [N, D]
-            float32 is fitted in float32, all else in float64.
+        X : array-like or DataFrame [N, D], or what `Chunks` takes
+            float32 is fitted in float32, all else in float64. A `np.memmap`, the path of a Parquet
+            file or folder, a list of arrays and a function that returns an iterator of arrays are
+            read in pieces, of which a few are in memory at a time. The fit then begins with that
+            of up to 32,768 rows drawn at random, goes on by passes over all rows, and leaves no
+            `labels_`: ask ``predict(X)``.
         y : ignored
-        sample_weight : array-like [N], optional
+        sample_weight : array-like [N], or the name of a column of pieces, optional
             A row of weight 2 counts as two rows, one of weight 0 as none.
+        columns : sequence, optional
+            Which columns of pieces to take; all when not given.
 
         Returns
         -------
@@ -263,7 +271,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         ConvergenceWarning
             If the run that is kept has not converged in `max_iter` iterations.
         """
-        return self._fit_or_stay(X, sample_weight)
+        return self._fit_or_stay(in_pieces(X, columns) or X, sample_weight)
 
     def partial_fit(
         self, X: Any, y: Any = None, sample_weight: Any = None, *, batch: Hashable = None
@@ -353,10 +361,10 @@ class BayesianGaussianMixture(MixtureEstimator):
         self._check_options()
         family = self._family
         resume = self.warm_start and hasattr(self, "converged_")
-        entered = self._enter(X, sample_weight)
+        entered = enter(self, X, sample_weight)
         kept = entered.kept(relative=False)
-        cap = self._cap(len(kept.X))
-        check_univariate(self.covariance_type, kept.X.shape[1])
+        cap = self._cap(kept.shape[0])
+        check_univariate(self.covariance_type, kept.shape[1])
         units = self._units(kept, family.scaling)
         own = self._own_prior(kept, units, cap)
         if resume:
@@ -364,8 +372,8 @@ class BayesianGaussianMixture(MixtureEstimator):
             K, start = self.n_components_, self._fitted
         else:
             K = self._first_number(cap)
-            start = partial(self._start, entered, kept, K=K, R=self.n_init)
-        task = self._ascent(own, units, cap, kept.X.dtype)
+            start = partial(self._start, entered, K=K, R=self.n_init)
+        task = self._ascent(own, units, cap, kept.dtype)
         ends = climb(task, kept, K, start, partial(print_progress, self))
         self._leave(ends, own, units, entered)
 
@@ -488,7 +496,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         with float_scope("float64"):
             objective = run.objective[0] - volume
             self._fitted = fitted(state, prior, own, units, self._family, objective)
-            self._publish_state(state, units, entered.X.dtype)
+            self._publish_state(state, units, entered.dtype)
             constant = self._left_out(entered.total, prior)
         self.elbo_ = float(bounds[best]) - volume
         traces = [trace - (volume + constant) for run in runs for trace in run.history]
@@ -497,7 +505,9 @@ class BayesianGaussianMixture(MixtureEstimator):
         self.lower_bound_ = self.lower_bounds_[-1] if as_theirs else self.elbo_ - constant
         self.restart_lower_bounds_ = traces
         self.best_restart_ = best
-        self.labels_ = self._read(entered.X, most_probable)[0]
+        self.__dict__.pop("labels_", None)
+        if entered.in_memory:
+            self.labels_ = self._read(entered.X, most_probable)[0]
         self.converged_ = bool(run.converged[0])
         self.n_iter_ = int(run.n_iter[0])
         if not self.converged_ and self.max_iter > 0:

@@ -1,9 +1,12 @@
 """Two host threads: XLA runs a loop over chunks on one core, so each thread takes a shard."""
 
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache, reduce
+from itertools import cycle
 from typing import Any
 
 import jax
@@ -72,14 +75,44 @@ def places() -> list[Any]:
     return [None] * (n_cores() if devices[0].platform == "cpu" else 1)
 
 
-def each(function: Callable, shards: Sequence[Any], dtype: Any) -> list[Any]:
-    """What `function` returns for each shard, each computed in a thread of its own.
+class Feed(ABC):
+    """Shards that are too many to be held: each is made when a pass comes to it, swept, let go.
+
+    A subclass says how in `sum_over`. An engine takes a feed in the place of a list of shards.
+
+    Attributes
+    ----------
+    shape : tuple (D, N)
+        Of all points.
+    dtype : numpy dtype
+    """
+
+    shape: tuple[int, int]
+    dtype: Any
+
+    @abstractmethod
+    def sum_over(self, function: Callable) -> Any:
+        """Sum, over all shards, of what `function` makes of each, as a pytree of ndarray."""
+
+    @abstractmethod
+    def sample(self, n: int, random_state: np.random.RandomState) -> Any:
+        """`Data` of n points or so that stand for all: NumPy arrays, weights of the same sum."""
+
+    @property
+    @abstractmethod
+    def total(self) -> float:
+        """Sum of the weights."""
+
+
+def each(function: Callable, shards: Sequence[Any] | Feed, dtype: Any) -> list[Any]:
+    """What `function` returns for each shard, each computed in a thread of its own, at its place.
 
     Parameters
     ----------
     function : callable
         From a shard to a pytree of arrays; compiled JAX code releases the interpreter lock.
-    shards : sequence
+    shards : sequence or Feed
+        Of a feed the sum over all its shards is the only entry.
     dtype : numpy dtype
         Precision in force: `float_scope` belongs to a thread, so each enters it anew.
 
@@ -87,17 +120,65 @@ def each(function: Callable, shards: Sequence[Any], dtype: Any) -> list[Any]:
     -------
     list of pytrees of arrays that are ready
     """
+    if isinstance(shards, Feed):
+        return [shards.sum_over(function)]
 
-    def work(shard: Any) -> Any:
-        with float_scope(dtype):
-            return jax.block_until_ready(function(shard))
+    where = places()
 
-    first, *others = shards
-    futures = [_pool(len(others)).submit(work, shard) for shard in others]
-    return [work(first), *(future.result() for future in futures)]
+    def work(shard: Any, place: Any) -> Any:
+        with float_scope(dtype), jax.default_device(place):
+            found = jax.block_until_ready(function(shard))
+            return found if place is None else jax.tree.map(np.asarray, found)  # to meet the others
+
+    first, *others = zip(shards, cycle(where), strict=False)
+    futures = [_pool(len(others)).submit(work, *other) for other in others]
+    return [work(*first), *(future.result() for future in futures)]
 
 
-def sum_over(function: Callable, shards: Sequence[Any], dtype: Any) -> Any:
+def in_turn(function: Callable, items: Iterable[Any], dtype: Any) -> Iterator[Any]:
+    """What `function` returns for each item, in their order, while the next ones are made.
+
+    The items are made one after the other in the thread that asks for the results, and are worked
+    on beside that, one at each place; there are never more than one more of them.
+
+    Parameters
+    ----------
+    function : callable
+        From an item to a pytree of arrays.
+    items : iterable
+    dtype : numpy dtype
+        Precision in force.
+
+    Yields
+    ------
+    pytree of ndarray
+    """
+
+    def work(item: Any, place: Any) -> Any:
+        with float_scope(dtype), jax.default_device(place):
+            return jax.tree.map(np.asarray, function(item))
+
+    where = places()
+    waiting: deque[Future] = deque()
+    try:
+        for item, place in zip(items, cycle(where), strict=False):
+            waiting.append(_pool(len(where)).submit(work, item, place))
+            del item  # it belongs to the thread that has it
+            if len(waiting) > len(where):
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:  # after an error or an interrupt, too, nobody goes on reading
+        for future in waiting:
+            future.cancel()
+        wait(waiting)
+
+
+def sum_over(function: Callable, shards: Sequence[Any] | Feed, dtype: Any) -> Any:
     """Sum of what `each` returns, as a pytree of ndarray."""
-    parts = [jax.tree.map(np.asarray, part) for part in each(function, shards, dtype)]
+    return total(jax.tree.map(np.asarray, part) for part in each(function, shards, dtype))
+
+
+def total(parts: Iterable[Any]) -> Any:
+    """Sum of pytrees of ndarray, from the first to the last."""
     return reduce(lambda a, b: jax.tree.map(np.add, a, b), parts)

@@ -246,17 +246,21 @@ def _advance_sharded(
     return progress
 
 
-def moments(mixtures: Mixture, shards: Sequence[Data], form: Form) -> Moments:
+def moments(mixtures: Mixture, shards: Sequence[Data] | devices.Feed, form: Form) -> Moments:
     """Moments of all the points under each of R mixtures, as NumPy arrays."""
     expect_shard = partial(_expect_all, mixtures, form=form)
     return devices.sum_over(expect_shard, shards, np.asarray(mixtures.means).dtype)
 
 
-def iterations_a_call(shards: Sequence[Data], K: int, form: Form) -> int:
+def _size(data: Data) -> tuple[int, int]:
+    """Features, and points: those of every run, where each has its own."""
+    D = data.points.shape[-2]
+    return D, max(data.points.size // D, np.size(data.weight))
+
+
+def iterations_a_call(shards: Sequence[Data] | devices.Feed, K: int, form: Form) -> int:
     """How many iterations about half a second holds: an interrupt must not wait longer."""
-    points, weight = shards[0]
-    D = points.shape[-2]
-    N = max(points.size // D, np.size(weight))  # with those of every run, where they have their own
+    D, N = shards.shape if isinstance(shards, devices.Feed) else _size(shards[0])
     squares = D if form.axis_aligned else D * D
     seconds = 1e-9 * N * K * (8 + squares) * (1 if form.name == "natural" else 4)
     return int(np.clip(0.5 / seconds, 1, SPAN))
@@ -276,7 +280,7 @@ def _call(
     K = progress.state.mixture.means.shape[1]
     span = min(most, iterations_a_call(shards, K, config.form))
     how = (prior, limits, span, maximize, config, sweep)
-    if len(shards) > 1:
+    if isinstance(shards, devices.Feed) or len(shards) > 1:
         progress = _advance_sharded(progress, shards, *how)
     else:
         progress = ADVANCE[_few(shards[0])](progress, shards[0], *how)
@@ -308,7 +312,7 @@ def run(
     ----------
     states : pytree with leading axis R
         Named tuples with fields `mixture`, `objective`, `remaining` and `kappa`.
-    shards : sequence of Data
+    shards : sequence of Data, or Feed
         One, or one a thread.
     prior : pytree
     config : hashable dataclass with a field `form`

@@ -22,6 +22,7 @@ from bayesgmm.core.arrays import Data
 from bayesgmm.core.concentration import Symmetric
 from bayesgmm.core.sweep import pad
 from bayesgmm.inference import drive, vb
+from bayesgmm.inference.devices import Feed
 from bayesgmm.inference.loop import Progress
 from bayesgmm.inference.parts import SIDE
 from bayesgmm.inference.proposals import View
@@ -82,7 +83,7 @@ class Search:
 
     Parameters
     ----------
-    shards : sequence of Data
+    shards : sequence of Data, or Feed
     prior_of : callable
         The prior with room for so many components.
     config : VBConfig
@@ -98,7 +99,7 @@ class Search:
 
     def __init__(
         self,
-        shards: Sequence[Data],
+        shards: Sequence[Data] | Feed,
         prior_of: Callable[[int], VBPrior],
         config: VBConfig,
         tol: float,
@@ -108,10 +109,11 @@ class Search:
         prune: bool = True,
         rounding: float = 0.0,
     ):
-        shards = jax.tree.map(np.asarray, list(shards))
+        if not isinstance(shards, Feed):
+            shards = jax.tree.map(np.asarray, list(shards))
         self.shards, self.config, self.random_state = shards, config, random_state
         self.tol, self.max_iter, self.prune = tol, max_iter, prune
-        self.coarse = max(tol, COARSE * sum(float(shard.weight.sum()) for shard in shards))
+        self.coarse = max(tol, COARSE * _total(shards))
         self.cap = np.inf if cap is None else cap
         self.gain = max(GAIN, tol, rounding)
         self.prior_of = cache(prior_of)
@@ -261,8 +263,16 @@ def _may_reach(trace: list, bar: float) -> bool:
     return trace[-1] + 2 * last * rate / (1 - rate) > bar
 
 
-def _sample(shards: Sequence[Data], random_state: np.random.RandomState) -> Sequence[Data]:
+def _total(shards: Sequence[Data] | Feed) -> float:
+    if isinstance(shards, Feed):
+        return shards.total
+    return sum(float(shard.weight.sum()) for shard in shards)
+
+
+def _sample(shards: Sequence[Data] | Feed, random_state: np.random.RandomState) -> Sequence[Data]:
     """The points themselves if there are few; else some of them, each for several."""
+    if isinstance(shards, Feed):
+        return [shards.sample(ROWS, random_state)]
     counts = [np.count_nonzero(shard.weight) for shard in shards]
     if sum(counts) <= ROWS and len(shards) == 1:
         return shards
