@@ -275,7 +275,7 @@ class _Task(NamedTuple):
         engine = ACCELERATIONS[model.acceleration]
         given = Replicates(self.drawn, size, objective, config, engine, model._tol(kept))
         which = np.arange(0 if self.kind.new_points else -1, n_bootstrap)
-        start = stored(self.source.mixture, family, kept.X, room)
+        start = stored(self.source.mixture, family, kept.X.dtype, room)
         starts = jax.tree.map(lambda leaf: np.repeat(leaf, len(which), axis=0), start)
         ended = run(engine.begin(starts), which, given, model.max_iter)
         mixtures = self.in_user_units(engine.outcome(ended))

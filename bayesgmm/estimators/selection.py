@@ -8,9 +8,11 @@ import numpy as np
 
 from bayesgmm.arguments import check_number
 from bayesgmm.core.covariance import FAMILIES, MCLUST, UNIVARIATE
+from bayesgmm.estimators.bootstrap import Bootstrap, bootstrap
 from bayesgmm.estimators.cells import Fit, Limits, Problem, fit_em
 from bayesgmm.estimators.checks import check_components, check_univariate
 from bayesgmm.estimators.em import GaussianMixture
+from bayesgmm.estimators.likelihood_ratio import LikelihoodRatioTest, likelihood_ratio_test
 from bayesgmm.estimators.points import logsumexp, sureness
 from bayesgmm.messages import hint, listed, lookup
 
@@ -25,6 +27,9 @@ DEFAULTS = {"reg_covar": 0.0, "init_params": "hierarchical", "n_init": RESTARTS}
 
 LOOKED_AT = 2000
 """Points whose silhouettes are averaged, at most: each is compared with all others."""
+
+SHOWN = 6
+"""So many of the best cells are shown in a notebook."""
 
 OWN = ("n_components", "covariance_type", "warm_start", "verbose", "verbose_interval")
 PARTS = ("weights_init", "means_init", "precisions_init")
@@ -107,6 +112,51 @@ class ModelSelection:
         from bayesgmm.plots import plot_selection
 
         return plot_selection(self.table, self.criterion, ax=ax)
+
+    def bootstrap(self, X: Any, n_bootstrap: int = 999, **options: Any) -> Bootstrap:
+        """Standard errors and intervals of the best cell's parameters: `bayesgmm.bootstrap`.
+
+        Parameters
+        ----------
+        X : array-like [N, D]
+            The points that were selected on.
+        n_bootstrap : int, default 999
+        **options
+            `kind`, `sample_weight`, `random_state`.
+
+        Returns
+        -------
+        Bootstrap
+            The choice of the cell adds to the uncertainty, and is not in it: see `probabilities`.
+        """
+        return bootstrap(self.best_estimator_, X, n_bootstrap, **options)
+
+    def likelihood_ratio_test(
+        self, X: Any, n_components: Any = None, **options: Any
+    ) -> LikelihoodRatioTest:
+        """Test the number of components against one more: `bayesgmm.likelihood_ratio_test`.
+
+        Parameters
+        ----------
+        X : array-like [N, D]
+            The points that were selected on.
+        n_components : int or several, optional
+            That of the best cell when not given.
+        **options
+            `n_bootstrap`, `level`, `n_init` and so on.
+
+        Returns
+        -------
+        LikelihoodRatioTest
+            In the family of the best cell.
+        """
+        K = self.best_n_components_ if n_components is None else n_components
+        return likelihood_ratio_test(X, K, covariance_type=self.best_covariance_type_, **options)
+
+    def _repr_html_(self) -> str:
+        """The best cell in a sentence, and the best cells as a table."""
+        best = self.table[~self.table["singular"]].sort_values(self.criterion).head(SHOWN)
+        return f"<p>{self}</p>{best.to_html(index=False, float_format='{:.2f}'.format)}"
 
     def __str__(self) -> str:
         """The best cell, in a sentence."""

@@ -9,7 +9,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from bayesgmm import GaussianMixture, datasets, select_model
+from bayesgmm import GaussianMixture, bootstrap, datasets, likelihood_ratio_test, select_model
 
 FOLDER = Path(__file__).parents[1] / "reference"
 MCLUST_BIC = json.loads((FOLDER / "mclust_bic.json").read_text(encoding="utf-8"))
@@ -86,6 +86,22 @@ def test_best_estimator_is_a_fitted_model():
         found.probabilities("n_components")[2], probability.xs(2, level=1).sum()
     )
     assert f"n_components={best.n_components}" in str(found)
+
+
+def test_the_uncertainty_of_the_choice():
+    X = points("faithful")
+    found = select(X, range(1, 4), ["EEE"])
+    replicates = found.bootstrap(X, 20, random_state=0)
+    np.testing.assert_array_equal(
+        replicates.means, bootstrap(found.best_estimator_, X, 20, random_state=0).means
+    )
+    tested = found.likelihood_ratio_test(X, 1, n_bootstrap=3, n_init=1, random_state=0)
+    same = likelihood_ratio_test(
+        X, 1, covariance_type="EEE", n_bootstrap=3, n_init=1, random_state=0
+    )
+    assert tested.table.equals(same.table) and tested.table.index.tolist() == [1]
+    shown = found._repr_html_()
+    assert f"<p>{found}</p>" in shown and shown.count("<tr") == 4
 
 
 def test_weights_are_repeated_rows():
