@@ -73,6 +73,7 @@ SCRIPT = """
 """
 
 
+@pytest.mark.slow
 def test_every_device_has_a_lane():
     flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
     here = os.path.dirname(__file__)

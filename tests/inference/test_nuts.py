@@ -114,7 +114,7 @@ def twelve(draws, D):
 
 
 SHARED = [
-    ("hierarchical", "full", 1, "finite"),
+    pytest.param("hierarchical", "full", 1, "finite", marks=pytest.mark.slow),
     pytest.param("conjugate", "tied", 2, "finite", marks=pytest.mark.slow),
     pytest.param("independent", "full", 2, "finite", marks=pytest.mark.slow),
     pytest.param("hierarchical", "diag", 2, "process", marks=pytest.mark.slow),
