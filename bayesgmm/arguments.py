@@ -24,6 +24,18 @@ def check_number(
     raise ValueError(f"{argument} must be {kind}{bound}, got {value!r}.")
 
 
+def check_flag(value: Any, argument: str) -> None:
+    """`value` is True or False.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{argument} must be True or False, got {value!r}.")
+
+
 def check_level(level: Any) -> None:
     """The probability of an interval or a ball lies between 0 and 1.
 

@@ -15,7 +15,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from bayesgmm.messages import hint
+from bayesgmm.messages import hint, listed
 
 Feature = int | str
 
@@ -160,6 +160,19 @@ def check_chains(model: Any, method: str, name: str = "model") -> None:
         raise TypeError(
             f"{name} must hold chains, as MCMCGaussianMixture does; got {type(model).__name__}."
         )
+
+
+def check_columns(table: Any, name: str, needed: Iterable[str]) -> None:
+    """Whether a DataFrame has these columns.
+
+    Raises
+    ------
+    ValueError
+        If not.
+    """
+    for column in needed:
+        if column not in table:
+            raise ValueError(f"{name} must have a column {column!r}; it has {listed(table)}.")
 
 
 def names_of(X: Any, D: int) -> list[str]:

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from bayesgmm.drawing import COLORS, axes_or_new, legend
+from bayesgmm.drawing import COLORS, axes_or_new, check_columns, legend
 
 
 def plot_merging(
@@ -93,11 +93,7 @@ def _read(table: Any, n_clusters: int | None) -> tuple[np.ndarray, np.ndarray, n
             f"table must be the DataFrame that merge_components(...).table is, got "
             f"{type(table).__name__}."
         )
-    for column in ("entropy", "cumulated"):
-        if column not in table:
-            raise ValueError(
-                f"table must have a column {column!r}; it has {', '.join(map(repr, table))}."
-            )
+    check_columns(table, "table", ("entropy", "cumulated"))
     numbers = table.index.to_numpy()
     if n_clusters is not None and n_clusters not in numbers:
         raise ValueError(

@@ -19,6 +19,7 @@ from bayesgmm.drawing import (
     Marginal,
     axes_or_new,
     check_chains,
+    check_columns,
     draw_histogram,
     features_chosen,
     legend,
@@ -135,11 +136,7 @@ def _columns(
     table: pd.DataFrame, name: str, needed: Sequence[str], also: Sequence[str] = ()
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """The index and the columns of a table as numbers."""
-    missing = [column for column in needed if column not in table]
-    if missing:
-        raise ValueError(
-            f"{name} must have a column {missing[0]!r}; it has {', '.join(map(repr, table))}."
-        )
+    check_columns(table, name, needed)
     if not len(table):
         raise ValueError(f"{name} must have a row for each number, got none.")
     kept = [*needed, *(column for column in also if column in table)]

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from bayesgmm.drawing import axes_or_new, look
+from bayesgmm.drawing import axes_or_new, check_columns, legend, look
 
 __all__ = ["plot_selection"]
 
@@ -44,9 +44,7 @@ def plot_selection(table: pd.DataFrame, criterion: str = "bic", *, ax: Axes | No
     >>> plots.plot_selection(table, ax=Figure().subplots()).get_xlabel()
     'number of components'
     """
-    for column in ("n_components", "covariance_type", criterion):
-        if column not in table:
-            raise ValueError(f"table must have a column {column!r}, got {list(table.columns)}.")
+    check_columns(table, "table", ("n_components", "covariance_type", criterion))
     values = table[criterion]
     if "singular" in table:
         values = values.where(~table["singular"])
@@ -72,5 +70,5 @@ def plot_selection(table: pd.DataFrame, criterion: str = "bic", *, ax: Axes | No
     ax.set_xlabel("number of components")
     ax.set_ylabel(f"{criterion.upper() if len(criterion) < 4 else criterion} (less is better)")
     if table["covariance_type"].nunique() > 1:
-        ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize="small", frameon=False)
+        legend(ax, ax.get_legend_handles_labels()[0])
     return ax

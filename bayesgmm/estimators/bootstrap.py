@@ -17,7 +17,13 @@ from bayesgmm.core.sweep import padded_size
 from bayesgmm.estimators.base import Entered
 from bayesgmm.estimators.checks import warn_not_converged
 from bayesgmm.estimators.em import ACCELERATIONS, SINGULAR, GaussianMixture, stored
-from bayesgmm.estimators.points import in_float64, standard_data, to_standard, weighted_mean
+from bayesgmm.estimators.points import (
+    in_float64,
+    standard_data,
+    to_standard,
+    to_user,
+    weighted_mean,
+)
 from bayesgmm.inference import em
 from bayesgmm.inference.replicated import Replicates, run
 from bayesgmm.inference.resampling import KINDS, Kind, Source
@@ -278,22 +284,14 @@ class _Task(NamedTuple):
         start = stored(self.source.mixture, family, kept.X.dtype, room)
         starts = jax.tree.map(lambda leaf: np.repeat(leaf, len(which), axis=0), start)
         ended = run(engine.begin(starts), which, given, model.max_iter)
-        mixtures = self.in_user_units(engine.outcome(ended))
+        K = len(model.weights_)
+        mixtures = to_user(engine.outcome(ended), self.units)
+        mixtures = Mixture(*(leaf[:, :K] for leaf in mixtures))
         behind = 0.0 if self.kind.new_points else self.behind(ended.objective[0])
         failed = ended.failed | np.isneginf(mixtures.log_weights).any(1)
         rows = slice(-n_bootstrap, None)
         of_replicates = Mixture(*(leaf[rows] for leaf in mixtures))
         return _Fitted(of_replicates, failed[rows], ended.converged[rows], behind)
-
-    def in_user_units(self, mixtures: Mixture) -> Mixture:
-        """Mixtures [R, ...] as the fit held them with scales [R, K, D, D]."""
-        log_weights, means, scales = mixtures
-        K, D = len(self.model.weights_), means.shape[-1]
-        if FAMILIES[self.model.covariance_type].axis_aligned:
-            scales = scales[..., None] * np.eye(D)
-        scales = np.broadcast_to(scales, (*means.shape, D))[:, :K] * self.units.scale[:, None]
-        means = self.units.centre + self.units.scale * means[:, :K]
-        return Mixture(log_weights[:, :K], means, scales)
 
     def behind(self, objective: float) -> float:
         """Nats that EM gains on the data from the model."""

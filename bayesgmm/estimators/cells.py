@@ -42,13 +42,8 @@ class Limits(NamedTuple):
     def regular(self, mixtures: Mixture, total: float, family: Covariance) -> np.ndarray:
         """Which of R mixtures in the core's units, [R, K, ...], are not singular, [R] of bool."""
         weights = np.exp(np.asarray(mixtures.log_weights))
-        scales = np.asarray(mixtures.scales, np.float64)
         present = weights > 0
-        if scales.ndim == 3:
-            least = np.square(scales).min(-1)
-        else:
-            sound = np.isfinite(scales).all((-1, -2), keepdims=True)
-            least = np.linalg.svd(np.where(sound, scales, 0.0), compute_uv=False)[..., -1] ** 2
+        least = em.smallest_variances(np.asarray(mixtures.scales, np.float64))
         flat = (least < self.min_eigenvalue) & (present if least.shape[1] > 1 else True)
         few = present & (weights * total <= self.min_count) & (family.volume == "V")
         return ~(flat.any(1) | few.any(1))
@@ -82,6 +77,10 @@ class Problem(NamedTuple):
     ----------
     X, weight : array-like [N, D], array-like [N] or None
         As the user gave them.
+    entered : Entered
+        The same, checked.
+    model : GaussianMixture
+        Of one component, with the options: it knows the features.
     n_components : tuple of int
     families : tuple of str
     options : dict
@@ -91,6 +90,8 @@ class Problem(NamedTuple):
 
     X: Any
     weight: Any
+    entered: Entered
+    model: GaussianMixture
     n_components: tuple
     families: tuple
     options: dict
@@ -99,13 +100,12 @@ class Problem(NamedTuple):
 
 def fit_em(problem: Problem) -> Iterator[Fit]:
     """The cells, in the order in which they are ready."""
-    model = GaussianMixture(1, **problem.options)
+    model = problem.model
     model._check_options()
-    entered = model._enter(problem.X, problem.weight)
-    kept = entered.kept(relative=model.prior is None)
+    kept = problem.entered.kept(relative=model.prior is None)
     together = model.prior is None and model.support_fraction is None
     if len(kept.X) <= FEW and together and model.acceleration == "squarem":
-        return _side_by_side(problem, model, entered, kept)
+        return _side_by_side(problem, kept)
     return _in_turn(problem, kept)
 
 
@@ -145,28 +145,27 @@ def _is_regular(model: Any, units: Standardizer, total: float, limits: Limits) -
 # --- side by side ---------------------------------------------------------------------------------
 
 
-def _side_by_side(
-    problem: Problem, model: GaussianMixture, entered: Entered, kept: Entered
-) -> Iterator[Fit]:
+def _side_by_side(problem: Problem, kept: Entered) -> Iterator[Fit]:
     """Few points: one program a family, compiled and run in threads, for all its cells."""
     stop = threading.Event()
     with float_scope(kept.X.dtype):
-        starts = _starts(problem, model, kept)
+        starts = _starts(problem, kept)
     pool = ThreadPoolExecutor(n_cores(), thread_name_prefix="bayesgmm-cells")
     try:
         futures = {}
         for name in problem.families:
-            job = _Job(problem, model, kept, name, starts, stop.is_set)
+            job = _Job(problem, kept, name, starts, stop.is_set)
             futures[pool.submit(job.run)] = job
         for future in as_completed(futures):
-            yield from futures[future].fits(future.result(), entered)
+            yield from futures[future].fits(future.result())
     finally:
         stop.set()
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _starts(problem: Problem, model: GaussianMixture, kept: Entered) -> dict[int, np.ndarray]:
+def _starts(problem: Problem, kept: Entered) -> dict[int, np.ndarray]:
     """Of each number of components, [R, N]: the same for every family."""
+    model = problem.model
     units = model._units(kept, "column")
     data = standard_data(*kept, units)
     random_state = check_random_state(model.random_state)
@@ -180,15 +179,14 @@ class _Job:
     def __init__(
         self,
         problem: Problem,
-        model: GaussianMixture,
         kept: Entered,
         name: str,
         starts: dict[int, np.ndarray],
         stopped: Callable[[], bool],
     ):
-        self.problem, self.model, self.kept, self.name = problem, model, kept, name
+        self.problem, self.model, self.kept, self.name = problem, problem.model, kept, name
         self.family, self.starts, self.stopped = FAMILIES[name], starts, stopped
-        self.units = model._units(kept, self.family.scaling)
+        self.units = self.model._units(kept, self.family.scaling)
         sizes = [len(starts[K]) for K in problem.n_components]
         group = np.repeat(np.arange(len(sizes)), sizes)
         self.field = cells.Field(group, np.append(True, group[1:] > group[:-1]))
@@ -209,7 +207,7 @@ class _Job:
             found = cells.run(states, self.field, *given, regular, self.stopped)
         return found, time.perf_counter() - began
 
-    def fits(self, found: tuple[Run, float], entered: Entered) -> Iterator[Fit]:
+    def fits(self, found: tuple[Run, float]) -> Iterator[Fit]:
         """The best of each cell, as models."""
         run, seconds = found
         family, total = self.family, self.kept.total
@@ -223,16 +221,14 @@ class _Job:
                 yield Fit(K, self.name, None, True, share)
                 continue
             optimum = _optimum(run, own, chosen)
-            yield Fit(
-                K, self.name, self._model(K, optimum, entered), not regular[own[chosen]], share
-            )
+            yield Fit(K, self.name, self._model(K, optimum), not regular[own[chosen]], share)
 
-    def _model(self, K: int, optimum: Optimum, entered: Entered) -> GaussianMixture:
+    def _model(self, K: int, optimum: Optimum) -> GaussianMixture:
         model = GaussianMixture(K, covariance_type=self.name, **self.problem.options)
         for learned in ("n_features_in_", "feature_names_in_"):
             if hasattr(self.model, learned):
                 setattr(model, learned, getattr(self.model, learned))
-        model._leave(optimum, self.units, entered)
+        model._leave(optimum, self.units, self.problem.entered)
         return model
 
 

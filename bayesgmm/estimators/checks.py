@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from bayesgmm.arguments import check_number
+from bayesgmm.arguments import check_flag, check_number
 from bayesgmm.core.arrays import Standardizer
 from bayesgmm.core.covariance import FAMILIES, UNIVARIATE, packed_shape
 from bayesgmm.messages import warn_user
@@ -91,8 +91,7 @@ def check_flags(warm_start: Any, verbose: Any) -> None:
     ValueError
         If they are not.
     """
-    if not isinstance(warm_start, bool | np.bool_):
-        raise ValueError(f"warm_start must be True or False, got {warm_start!r}.")
+    check_flag(warm_start, "warm_start")
     if not isinstance(verbose, bool | np.bool_):
         check_number(verbose, "verbose", integer=True, low=0)
 

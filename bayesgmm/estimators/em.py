@@ -719,7 +719,7 @@ class GaussianMixture(MixtureEstimator):
 
     def _n_parameters(self) -> int:
         K, D = np.shape(self.means_)
-        return K - 1 + K * D + FAMILIES[self.covariance_type].n_parameters(K, D)
+        return n_parameters(self.covariance_type, K, D)
 
     def bic(self, X: Any, sample_weight: Any = None) -> float:
         """Bayesian information criterion, lower is better.
@@ -742,7 +742,7 @@ class GaussianMixture(MixtureEstimator):
         Schwarz (1978), *Annals of Statistics* 6, 461-464.
         """
         total, log_likelihood = self._sums(X, sample_weight, logsumexp)
-        return float(-2 * log_likelihood + self._n_parameters() * np.log(total))
+        return bic_of(log_likelihood, self._n_parameters(), total)
 
     def aic(self, X: Any, sample_weight: Any = None) -> float:
         """Akaike information criterion, -2 log likelihood + 2 (number of parameters).
@@ -758,7 +758,7 @@ class GaussianMixture(MixtureEstimator):
             Lower is better. The likelihood is that of the fitted parameters, as in `bic`.
         """
         _, log_likelihood = self._sums(X, sample_weight, logsumexp)
-        return float(-2 * log_likelihood + 2 * self._n_parameters())
+        return aic_of(log_likelihood, self._n_parameters())
 
     def icl(self, X: Any, sample_weight: Any = None) -> float:
         """Integrated completed likelihood, by its BIC: `bic` and a penalty for unsure assignments.
@@ -780,7 +780,7 @@ class GaussianMixture(MixtureEstimator):
         Intelligence* 22, 719-725.
         """
         total, log_likelihood, sure = self._sums(X, sample_weight, logsumexp, sureness)
-        return float(-2 * (log_likelihood + sure) + self._n_parameters() * np.log(total))
+        return bic_of(log_likelihood + sure, self._n_parameters(), total)
 
     def _sums(self, X: Any, sample_weight: Any, *read: Callable) -> tuple[float, ...]:
         """Number of points, and sums over them of what each of `read` makes of the log joint."""
@@ -858,6 +858,21 @@ SINGULAR = (
     "covariance (for instance caused by singleton or collapsed samples). Try to decrease the "
     "number of components, increase reg_covar, or scale the input data."
 )
+
+
+def n_parameters(covariance_type: str, K: int, D: int) -> int:
+    """Free parameters of a mixture: weights, means, covariances."""
+    return K - 1 + K * D + FAMILIES[covariance_type].n_parameters(K, D)
+
+
+def bic_of(log_likelihood: float, n_parameters: int, total: float) -> float:
+    """Bayesian information criterion of so many points; of the completed likelihood it is ICL."""
+    return float(-2 * log_likelihood + n_parameters * np.log(total))
+
+
+def aic_of(log_likelihood: float, n_parameters: int) -> float:
+    """Akaike information criterion."""
+    return float(-2 * log_likelihood + 2 * n_parameters)
 
 
 def stored(mixture: Mixture, family: Covariance, dtype: Any, room: int) -> Mixture:

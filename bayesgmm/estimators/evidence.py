@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from bayesgmm.arguments import check_number
+from bayesgmm.arguments import check_flag, check_number
 from bayesgmm.core.arrays import Data, float_scope
 from bayesgmm.core.conjugate import NormalInverseWishart
 from bayesgmm.core.independent import HierarchicalPrior
@@ -127,8 +127,7 @@ def log_evidence(
     check_is_fitted(model)
     found = lookup(METHODS, method, "method")
     _check_model(model)
-    if not isinstance(progress_bar, bool | np.bool_):
-        raise ValueError(f"progress_bar must be True or False, got {progress_bar!r}.")
+    check_flag(progress_bar, "progress_bar")
     task = Task.of(model, check_random_state(random_state), progress_bar)
     with float_scope("float64"):
         return found(task, n_components, n_sweeps)

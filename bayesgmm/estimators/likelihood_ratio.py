@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from sklearn.utils import check_random_state
 
@@ -16,7 +17,7 @@ from bayesgmm.core.mixture import Mixture
 from bayesgmm.estimators.base import Entered
 from bayesgmm.estimators.checks import check_components, check_univariate, warn_not_converged
 from bayesgmm.estimators.em import ACCELERATIONS, SINGULAR, GaussianMixture
-from bayesgmm.estimators.points import capacity, standard_data
+from bayesgmm.estimators.points import capacity, standard_data, to_user, without_room
 from bayesgmm.inference import em
 from bayesgmm.inference.contests import Bests, bests, cells, divided, from_labels
 from bayesgmm.inference.replicated import Replicates
@@ -263,7 +264,9 @@ class _Task(NamedTuple):
                 f"volume or with too few points. {SINGULAR}"
             )
         N = len(self.entered.X)
-        source = Source(data, float(N), self.whole(own.smaller.mixtures))
+        fitted = jax.tree.map(lambda leaf: leaf[0], own.smaller.mixtures)
+        whole = to_user(fitted, Standardizer.identity(self.entered.X.shape[1]))
+        source = Source(data, float(N), without_room(whole, self.K))
         draw = lambda r: parametric(np.random.default_rng([self.seed, r]), source)  # noqa: E731
         null = self.compared(draw, n_bootstrap, self.seed + 1)
         log_likelihood = N * float(own.smaller.objective[0] - self.units.log_volume)
@@ -307,14 +310,6 @@ class _Task(NamedTuple):
         own = Standardizer.fit(points, None, self.family.scaling).transform(points)
         rng = np.random.default_rng([seed, r, K])
         return cells(own.T, K, CANDIDATES * self.model.n_init if K > 1 else 1, rng)
-
-    def whole(self, mixtures: Mixture) -> Mixture:
-        """The only one of these mixtures, with scales [K, D, D]."""
-        log_weights, means, scales = (leaf[0] for leaf in mixtures)
-        D = means.shape[-1]
-        scales = scales[..., None] * np.eye(D) if scales.ndim == 2 else scales
-        scales = np.broadcast_to(scales, (len(means), D, D))
-        return Mixture(log_weights[: self.K], means[: self.K], scales[: self.K])
 
 
 # --- the tests together ---------------------------------------------------------------------------

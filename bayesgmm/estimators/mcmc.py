@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from bayesgmm.arguments import check_number
+from bayesgmm.arguments import check_flag, check_number
 from bayesgmm.core.arrays import Data, Standardizer, float_scope
 from bayesgmm.core.covariance import Covariance
 from bayesgmm.core.forms import Form, choose_form
@@ -383,8 +383,7 @@ class MCMCGaussianMixture(MixtureEstimator):
             check_number(self.n_warmup, "n_warmup", integer=True, low=0)
         check_most(self.max_components, options.known, "for an unknown number of components")
         for name in ("moves", "warm_start", "progress_bar"):
-            if not isinstance(getattr(self, name), bool | np.bool_):
-                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}.")
+            check_flag(getattr(self, name), name)
         return options
 
     def _given(self) -> dict[str, Any]:

@@ -128,14 +128,13 @@ def to_standard(mixture: Mixture, units: Standardizer) -> Mixture:
 
 
 def to_user(mixture: Mixture, units: Standardizer) -> Mixture:
-    """A mixture of the core's units in the user's: float64, scales [K, D, D]."""
-    K, D = mixture.means.shape
-    scales = np.asarray(mixture.scales, np.float64)
-    if scales.ndim == 2:
-        scales = scales[:, :, None] * np.eye(D)
+    """Mixtures [..., K, D] of the core's units in the user's: float64, scales [..., K, D, D]."""
+    D, scales = mixture.means.shape[-1], np.asarray(mixture.scales, np.float64)
+    if scales.ndim == mixture.means.ndim:
+        scales = scales[..., None] * np.eye(D)
     means = units.centre + units.scale * np.asarray(mixture.means, np.float64)
     log_weights = np.asarray(mixture.log_weights, np.float64)
-    scales = np.broadcast_to(units.scale[:, None] * scales, (K, D, D))
+    scales = np.broadcast_to(units.scale[:, None] * scales, (*means.shape, D))
     return Mixture(log_weights, means, scales)
 
 

@@ -2,16 +2,17 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from bayesgmm.arguments import check_number
+from bayesgmm.arguments import check_flag, check_number
 from bayesgmm.core.covariance import FAMILIES, MCLUST, UNIVARIATE
+from bayesgmm.estimators.base import Entered
 from bayesgmm.estimators.bootstrap import Bootstrap, bootstrap
 from bayesgmm.estimators.cells import Fit, Limits, Problem, fit_em
 from bayesgmm.estimators.checks import check_components, check_univariate
-from bayesgmm.estimators.em import GaussianMixture
+from bayesgmm.estimators.em import GaussianMixture, aic_of, bic_of, n_parameters
 from bayesgmm.estimators.likelihood_ratio import LikelihoodRatioTest, likelihood_ratio_test
 from bayesgmm.estimators.points import logsumexp, sureness
 from bayesgmm.messages import hint, listed, lookup
@@ -245,28 +246,29 @@ def select_model(
     >>> found.best_n_components_
     2
     """
-    if criterion not in CRITERIA:
-        lookup(dict.fromkeys(CRITERIA), criterion, "criterion")
+    lookup(dict.fromkeys(CRITERIA), criterion, "criterion")
     check_number(min_eigenvalue, "min_eigenvalue", low=0)
     if min_count is not None:
         check_number(min_count, "min_count", low=0)
     _check_options(options)
     options = DEFAULTS | options | {"random_state": random_state}
-    entered = GaussianMixture(1)._enter(X, sample_weight)
+    model = GaussianMixture(1, **options)
+    entered = model._enter(X, sample_weight)
     N, D = entered.kept().X.shape
     numbers, families = _numbers(n_components, N), _families(covariance_type, D)
     limits = Limits(min_eigenvalue, D if min_count is None else min_count)
-    problem = Problem(X, sample_weight, numbers, families, options, limits)
+    problem = Problem(X, sample_weight, entered, model, numbers, families, options, limits)
     fits = _watched(fit_em(problem), len(numbers) * len(families), progress_bar)
     order = {name: i for i, name in enumerate(families)}
     fits = sorted(fits, key=lambda fit: (order[fit.covariance_type], fit.n_components))
-    return _chosen(fits, X, sample_weight, criterion)
+    return _chosen(fits, problem, criterion)
 
 
-def _chosen(fits: list[Fit], X: Any, weight: Any, criterion: str) -> ModelSelection:
+def _chosen(fits: list[Fit], problem: Problem, criterion: str) -> ModelSelection:
     import pandas as pd
 
-    table = pd.DataFrame([_row(fit, X, weight) for fit in fits])
+    clusters = _Clusters.of(problem.entered, problem.model)
+    table = pd.DataFrame([_row(fit, problem, clusters) for fit in fits])
     values = table[criterion].where(~table["singular"])
     if values.isna().all():
         raise ValueError(
@@ -277,22 +279,18 @@ def _chosen(fits: list[Fit], X: Any, weight: Any, criterion: str) -> ModelSelect
     return ModelSelection(table, fits[int(values.argmin())].model, criterion)
 
 
-def _row(fit: Fit, X: Any, weight: Any) -> dict[str, Any]:
+def _row(fit: Fit, problem: Problem, clusters: "_Clusters") -> dict[str, Any]:
     """One row of the table."""
-    model, numbers = (
-        fit.model,
-        dict.fromkeys(("log_likelihood", *CRITERIA, "inertia", "silhouette"), np.nan),
-    )
-    K, D = fit.n_components, np.shape(X)[1]
-    free = K - 1 + K * D + FAMILIES[fit.covariance_type].n_parameters(K, D)
+    model, names = fit.model, ("log_likelihood", *CRITERIA, "inertia", "silhouette")
+    numbers = dict.fromkeys(names, np.nan)
+    free = n_parameters(fit.covariance_type, fit.n_components, clusters.points.shape[1])
     if model is not None:
-        total, log_likelihood, sure = model._sums(X, weight, logsumexp, sureness)
-        bic = -2 * log_likelihood + free * np.log(total)
-        aic = -2 * log_likelihood + 2 * free
-        found = (log_likelihood, bic, aic, bic - 2 * sure, *_shape(model, X, weight))
-        numbers = dict(zip(numbers, found, strict=True))
+        total, own, sure = model._sums(problem.X, problem.weight, logsumexp, sureness)
+        criteria = bic_of(own, free, total), aic_of(own, free), bic_of(own + sure, free, total)
+        shape = clusters.inertia(model.labels_), clusters.silhouette(model.labels_)
+        numbers = dict(zip(names, (own, *criteria, *shape), strict=True))
     return {
-        "n_components": K,
+        "n_components": fit.n_components,
         "covariance_type": fit.covariance_type,
         "log_likelihood": numbers.pop("log_likelihood"),
         "n_parameters": free,
@@ -303,24 +301,46 @@ def _row(fit: Fit, X: Any, weight: Any) -> dict[str, Any]:
     }
 
 
-def _shape(model: GaussianMixture, X: Any, weight: Any) -> tuple[float, float]:
-    """Inertia and silhouette of the clusters, in standard deviations of the columns."""
-    from sklearn.metrics import silhouette_score
+class _Clusters(NamedTuple):
+    """Points whose clusters are judged by their distances, in standard deviations of the columns.
 
-    entered = model._enter(X, weight, reset=False)
-    units = model._units(entered.kept(), "column")
-    points = units.transform(entered.X).T
-    weight = np.ones(len(points)) if entered.weight is None else entered.weight
-    own = np.eye(model.n_components)[model.labels_] * weight[:, None]
-    counts, sums = own.sum(0), own.T @ points
-    between = np.square(sums).sum(1) / np.where(counts > 0, counts, 1.0)
-    inertia = float(weight @ np.square(points).sum(1) - between.sum())
-    index = np.flatnonzero(weight > 0)
-    if len(index) > LOOKED_AT:
-        index = np.sort(np.random.default_rng(0).choice(index, LOOKED_AT, replace=False))
-    if not 1 < len(np.unique(model.labels_[index])) < len(index):
-        return inertia, np.nan
-    return inertia, float(silhouette_score(points[index], model.labels_[index]))
+    Attributes
+    ----------
+    points : ndarray [N, D]
+    weight : ndarray [N]
+    looked_at : ndarray of int
+        Rows that the silhouette is of.
+    """
+
+    points: np.ndarray
+    weight: np.ndarray
+    looked_at: np.ndarray
+
+    @classmethod
+    def of(cls, entered: Entered, model: GaussianMixture) -> Any:
+        """Of points that passed the boundary."""
+        points = model._units(entered.kept(), "column").transform(entered.X).T
+        weight = np.ones(len(points)) if entered.weight is None else entered.weight
+        rows = np.flatnonzero(weight > 0)
+        if len(rows) > LOOKED_AT:
+            rows = np.sort(np.random.default_rng(0).choice(rows, LOOKED_AT, replace=False))
+        return cls(points, weight, rows)
+
+    def inertia(self, labels: np.ndarray) -> float:
+        """Sum of squares about the means of the clusters."""
+        own = np.eye(labels.max() + 1)[labels] * self.weight[:, None]
+        counts, sums = own.sum(0), own.T @ self.points
+        between = np.square(sums).sum(1) / np.where(counts > 0, counts, 1.0)
+        return float(self.weight @ np.square(self.points).sum(1) - between.sum())
+
+    def silhouette(self, labels: np.ndarray) -> float:
+        """Mean over the points looked at; NaN where they are in one cluster, or each in its own."""
+        from sklearn.metrics import silhouette_score
+
+        own = labels[self.looked_at]
+        if not 1 < len(np.unique(own)) < len(own):
+            return np.nan
+        return float(silhouette_score(self.points[self.looked_at], own))
 
 
 # --- checks ---------------------------------------------------------------------------------------
@@ -366,7 +386,6 @@ def _watched(fits: Any, total: int, progress_bar: bool) -> list[Fit]:
     """All of them, with a bar on terminals."""
     from tqdm import tqdm
 
-    if not isinstance(progress_bar, bool | np.bool_):
-        raise ValueError(f"progress_bar must be True or False, got {progress_bar!r}.")
+    check_flag(progress_bar, "progress_bar")
     bar = tqdm(fits, total=total, desc="cells", leave=False, disable=None if progress_bar else True)
     return list(bar)

@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from bayesgmm.arguments import check_number
+from bayesgmm.arguments import check_flag, check_number
 from bayesgmm.core.arrays import Standardizer, float_scope
 from bayesgmm.core.concentration import Fixed, RandomConcentration, Sticks, gamma_grid
 from bayesgmm.core.conjugate import NormalInverseWishart, log_normalizer
@@ -419,9 +419,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         lookup(priors.CONJUGATE, self.covariance_type, "covariance_type")
         self._check_weights()
         for name in ("prune", "moves"):
-            value = getattr(self, name)
-            if not isinstance(value, bool | np.bool_):
-                raise ValueError(f"{name} must be True or False, got {value!r}.")
+            check_flag(getattr(self, name), name)
 
     def _check_number_of_components(self) -> None:
         if self.n_components is not None:

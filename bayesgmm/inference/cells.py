@@ -19,7 +19,7 @@ from bayesgmm.core.covariance import Covariance
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.sweep import Moments, soft
 from bayesgmm.inference import devices, drive, em, loop, squarem
-from bayesgmm.inference.restarts import HOPE, TRIAL
+from bayesgmm.inference.restarts import TRIAL, promises
 
 LANES = 16
 """Runs that the program takes on at once."""
@@ -74,20 +74,7 @@ def maximize(cell: Cell, found: Moments, objective: em.Objective, config: em.EMC
     found = jax.tree.map(either, cell.start, found)
     new = squarem.maximize(cell.run, found, objective, config)
     fill = lambda value: jnp.full_like(new.objective, value)  # noqa: E731
-    begun = new._replace(
-        mixture=new.kept,
-        base=new.kept,
-        objective=fill(LOWEST),
-        entered=fill(LOWEST),
-        remaining=fill(jnp.inf),
-        gain=fill(jnp.inf),
-        rest=fill(jnp.inf),
-        phase=jnp.full_like(new.phase, squarem.FIRST),
-        length=fill(1.0),
-        longest=fill(1.0),
-        slowest=fill(1.0),
-        walked=fill(jnp.inf),
-    )
+    begun = squarem.begun(new.kept, fill, LOWEST)._replace(kappa=new.kappa)
     return Cell(jax.tree.map(either, begun, new), cell.start, jnp.zeros_like(cell.fresh))
 
 
@@ -143,9 +130,9 @@ def _moments(
     """Means and moments of starts of one kind, in groups so that one program serves any number."""
     if starts.ndim == 3:
         starts = np.pad(starts, [(0, 0), (0, room - starts.shape[1]), (0, 0)])
+    groups = em.grouped(starts)
+    parts = [drive.moments_of_starts([data], some, room, axis_aligned) for some in groups]
     R = len(starts)
-    rows = np.minimum(np.arange(-(-R // em.GROUP) * em.GROUP), R - 1).reshape(-1, em.GROUP)
-    parts = [drive.moments_of_starts([data], starts[some], room, axis_aligned) for some in rows]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:R], *parts)
 
 
@@ -273,10 +260,7 @@ class _Heat:
 
 def _promising(heat: _Heat, field: Field) -> np.ndarray:
     """The favourites, and of each group the better half as they may end."""
-    progress, total = heat.progress, heat.total
-    rest = np.where(progress.status == loop.CONVERGED, 0.0, progress.state.run.rest)
-    promise = total * progress.objective + np.minimum(total * rest, HOPE)
-    promise = np.where(progress.status == loop.FAILED, -np.inf, promise)
+    promise = promises(heat.ended(), heat.total)
     chosen = field.favourite.copy()
     for cell in np.unique(field.group):
         own = np.flatnonzero(field.group == cell)

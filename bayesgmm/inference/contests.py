@@ -201,11 +201,7 @@ def sound(mixtures: Mixture, family: Covariance, total: float) -> Array:
     """
     log_weights, _, scales = mixtures
     D = mixtures.means.shape[-1]
-    if scales.ndim == 3:
-        least = np.square(scales).min(-1)
-    else:
-        least = np.linalg.eigvalsh(scales @ np.swapaxes(scales, -1, -2))[..., 0]
-    fits = least > FLAT
+    fits = em.smallest_variances(scales) > FLAT
     if "V" in (family.volume, family.shape):
         fits = fits & (total * np.exp(log_weights) > D)
     return (fits | np.isneginf(log_weights)).all(1)

@@ -1,6 +1,6 @@
 """Expectation-maximization (Dempster, Laird and Rubin 1977): the mode read off the update."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -183,6 +183,13 @@ def first_all(means: Array, found: Moments, objective: Objective, config: EMConf
     return jax.vmap(lambda mean, sums: first(mean, sums, objective, config))(means, found)
 
 
+def grouped(starts: np.ndarray, group: int = GROUP) -> Iterator[np.ndarray]:
+    """Starts [R, ...] in groups of one size, the last one filled up by repeating the last start."""
+    R = len(starts)
+    rows = np.minimum(np.arange(-(-R // group) * group), R - 1)
+    return (starts[some] for some in rows.reshape(-1, group))
+
+
 def start_all(
     shards: Sequence[Data], starts: np.ndarray, objective: Objective, config: EMConfig, K: int
 ) -> Mixture:
@@ -203,13 +210,10 @@ def start_all(
     Mixture
         NumPy arrays with leading axis R.
     """
-    R = len(starts)
-    group = 1 if R == 1 else GROUP
-    rows = np.minimum(np.arange(-(-R // group) * group), R - 1)
-    mixtures = []
-    for some in rows.reshape(-1, group):
+    R, mixtures = len(starts), []
+    for some in grouped(starts, 1 if R == 1 else GROUP):
         axis_aligned = config.family.axis_aligned
-        means, found = drive.moments_of_starts(shards, starts[some], K, axis_aligned)
+        means, found = drive.moments_of_starts(shards, some, K, axis_aligned)
         mixtures.append(first_all(means, found, objective, config))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:R], *mixtures)
 
@@ -254,6 +258,14 @@ def run(
     drive.Run
     """
     return drive.run(states, shards, objective, config, maximize, tol, max_iter, watch)
+
+
+def smallest_variances(scales: np.ndarray) -> np.ndarray:
+    """Of each covariance of R mixtures, from scales [R, K, ...]; 0 where they are no numbers."""
+    if scales.ndim == 3:  # standard deviations
+        return np.square(scales).min(-1)
+    sound = np.isfinite(scales).all((-1, -2), keepdims=True)
+    return np.linalg.svd(np.where(sound, scales, 0.0), compute_uv=False)[..., -1] ** 2
 
 
 def outcome(run: drive.Run) -> Mixture:

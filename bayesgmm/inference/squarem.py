@@ -108,7 +108,17 @@ def begin(
 ) -> Leaping:
     """States [R] of mixtures that have taken no step, or go on from how a run stood."""
     R, dtype = len(mixtures.means), np.dtype(mixtures.means.dtype)
-    fill = lambda value: np.full(R, value, dtype)  # noqa: E731
+    return begun(mixtures, lambda value: np.full(R, value, dtype), objective, gain, rest)
+
+
+def begun(
+    mixtures: Mixture,
+    fill: Callable[[float], Array],
+    objective: float,
+    gain: float = np.inf,
+    rest: float = np.inf,
+) -> Leaping:
+    """States that have taken no step; `fill` makes the array of a number of each."""
     return Leaping(
         mixture=mixtures,
         objective=fill(objective),
@@ -118,7 +128,7 @@ def begin(
         rest=fill(rest),
         kept=mixtures,
         base=mixtures,
-        phase=np.full(R, FIRST, np.int32),
+        phase=fill(FIRST).astype(np.int32),
         entered=fill(objective),
         length=fill(1.0),
         longest=fill(1.0),
