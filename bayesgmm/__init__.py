@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from bayesgmm.calibration import calibrate
     from bayesgmm.compilation import enable_compilation_cache
     from bayesgmm.estimators.bootstrap import bootstrap
+    from bayesgmm.estimators.choice import ModelSelection
     from bayesgmm.estimators.component_priors import HierarchicalPrior, IndependentPrior
     from bayesgmm.estimators.conjugate import ConjugatePrior
     from bayesgmm.estimators.em import GaussianMixture
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from bayesgmm.estimators.mcmc import MCMCGaussianMixture
     from bayesgmm.estimators.merging import merge_components
     from bayesgmm.estimators.nuts import numpyro_model
-    from bayesgmm.estimators.selection import ModelSelection, select_model
+    from bayesgmm.estimators.selection import select_model
     from bayesgmm.estimators.variational import BayesianGaussianMixture
     from bayesgmm.inference.distribution import MultivariateNormalMixture
     from bayesgmm.io.chunks import Chunks
@@ -76,7 +77,7 @@ _HOMES = {
     "HierarchicalPrior": "bayesgmm.estimators.component_priors",
     "IndependentPrior": "bayesgmm.estimators.component_priors",
     "MCMCGaussianMixture": "bayesgmm.estimators.mcmc",
-    "ModelSelection": "bayesgmm.estimators.selection",
+    "ModelSelection": "bayesgmm.estimators.choice",
     "MultivariateNormalMixture": "bayesgmm.inference.distribution",
     "assignment_probabilities": "bayesgmm.posterior.assignments",
     "bootstrap": "bayesgmm.estimators.bootstrap",

@@ -72,8 +72,8 @@ def test_intervals_cover_as_often_as_they_say(found):
 
 
 def test_coverage_of_quantities_of_single_clusters_and_points():
-    """200 data sets; a thousand of each kind of prior by ``python benchmarks/coverage.py``."""
-    coverage = runpy.run_path(str(BENCHMARKS / "coverage.py"))
+    """200 data sets; ``python benchmarks/credible_coverage.py`` takes a thousand of each prior."""
+    coverage = runpy.run_path(str(BENCHMARKS / "credible_coverage.py"))
     table = coverage["covered"]("finite", n_replicates=200, n_samples=49)
     assert (table["z"].abs() < 3.5).all(), table
     assert {"mean_1", "mean_3", "together", "log_likelihood"} <= set(table.index)

@@ -44,6 +44,10 @@ from bayesgmm.core.covariance import Covariance, blend
 ROUNDS = 500
 """Rounds (or sweeps of rotations) in one M-step at most: a step cut short still gains."""
 
+TURNS = 50
+"""Likewise of sweeps over the planes of common axes: the few near-singular covariances that need
+more go on in the next M-step from where they are, and no step lowers the likelihood."""
+
 
 class Groups(NamedTuple):
     """How much stands behind each component.
@@ -250,7 +254,7 @@ def _common_axes(
         return i + 1, axes, jnp.where(lower, further, turned), gain
 
     def gaining(carry: tuple) -> Array:
-        return (carry[0] < ROUNDS) & (carry[3] > tol)
+        return (carry[0] < TURNS) & (carry[3] > tol)
 
     start = (0, axes, axes.T @ scatter @ axes, jnp.asarray(jnp.inf, dtype))
     axes = jax.lax.while_loop(gaining, sweep, start)[1]

@@ -1,5 +1,6 @@
 """bootstrap: how far the parameters of a fitted mixture would be other ones on other data."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from bayesgmm.core.covariance import FAMILIES
 from bayesgmm.core.forms import choose_form
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.sweep import padded_size
+from bayesgmm.estimators.bars import progress
 from bayesgmm.estimators.base import Entered
 from bayesgmm.estimators.checks import warn_not_converged
 from bayesgmm.estimators.em import ACCELERATIONS, SINGULAR, GaussianMixture, stored
@@ -126,6 +128,7 @@ def bootstrap(
     kind: str = "weighted",
     sample_weight: Any = None,
     random_state: Any = None,
+    progress_bar: bool = True,
 ) -> Bootstrap:
     """Standard errors and intervals of the parameters of a fitted mixture.
 
@@ -150,6 +153,8 @@ def bootstrap(
         As the model was fitted with. A row of weight w is w rows: its random weights are those of
         w rows together, the replicates of points have as many points as the weights add up to.
     random_state : int, RandomState or None
+    progress_bar : bool, default True
+        A bar of the replicates, on terminals.
 
     Returns
     -------
@@ -198,8 +203,8 @@ def bootstrap(
     check_number(n_bootstrap, "n_bootstrap", integer=True, low=2)
     row = lookup(KINDS, kind, "kind")
     task = _Task.of(model, X, sample_weight, row, check_random_state(random_state))
-    with float_scope("float64"):
-        found = task.fitted(n_bootstrap)
+    with progress("replicates", progress_bar) as bar, float_scope("float64"):
+        found = task.fitted(n_bootstrap, bar)
     return _published(task, found, kind)
 
 
@@ -270,7 +275,7 @@ class _Task(NamedTuple):
             return self.source.data
         return self.kind.draw(np.random.default_rng([self.seed, r]), self.source)
 
-    def fitted(self, n_bootstrap: int) -> "_Fitted":
+    def fitted(self, n_bootstrap: int, watch: Callable[[int, int], None]) -> "_Fitted":
         """Every replicate, from the model, in the scope of float64."""
         model, kept = self.model, self.kept
         family, (N, D) = FAMILIES[model.covariance_type], kept.X.shape
@@ -279,7 +284,7 @@ class _Task(NamedTuple):
         config = em.EMConfig(family, choose_form(D, family.axis_aligned), model.prior is not None)
         size = padded_size(round(kept.total) if self.kind.new_points else N)
         engine = ACCELERATIONS[model.acceleration]
-        given = Replicates(self.drawn, size, objective, config, engine, model._tol(kept))
+        given = Replicates(self.drawn, size, objective, config, engine, model._tol(kept), watch)
         which = np.arange(0 if self.kind.new_points else -1, n_bootstrap)
         start = stored(self.source.mixture, family, kept.X.dtype, room)
         starts = jax.tree.map(lambda leaf: np.repeat(leaf, len(which), axis=0), start)

@@ -1,4 +1,4 @@
-"""The fits of a table of models: every number of components, every family, by EM."""
+"""The fits of a table of models: every number of components, every family."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from sklearn.utils import check_random_state
 
-from bayesgmm.core.arrays import Standardizer, float_scope
+from bayesgmm.core.arrays import float_scope
 from bayesgmm.core.covariance import FAMILIES, Covariance
 from bayesgmm.core.forms import exact_form
 from bayesgmm.core.mixture import Mixture
@@ -69,23 +69,29 @@ class Fit(NamedTuple):
     singular: bool
     seconds: float
 
+    @property
+    def cell(self) -> tuple[str, int]:
+        """Family and number of components."""
+        return self.covariance_type, self.n_components
+
 
 class Problem(NamedTuple):
     """What is to be fitted.
 
     Attributes
     ----------
-    X, weight : array-like [N, D], array-like [N] or None
+    X, weight : array-like [N, D] or Chunks, array-like [N], str or None
         As the user gave them.
-    entered : Entered
+    entered : Entered or Pieces
         The same, checked.
-    model : GaussianMixture
+    model : estimator
         Of one component, with the options: it knows the features.
     n_components : tuple of int
     families : tuple of str
     options : dict
         Of the estimator.
-    limits : Limits
+    limits : Limits or None
+        None where no cell can be singular.
     """
 
     X: Any
@@ -95,32 +101,31 @@ class Problem(NamedTuple):
     n_components: tuple
     families: tuple
     options: dict
-    limits: Limits
+    limits: Limits | None
 
 
 def fit_em(problem: Problem) -> Iterator[Fit]:
-    """The cells, in the order in which they are ready."""
+    """The cells by EM, in the order in which they are ready."""
     model = problem.model
     model._check_options()
     kept = problem.entered.kept(relative=model.prior is None)
-    together = model.prior is None and model.support_fraction is None
-    if len(kept.X) <= FEW and together and model.acceleration == "squarem":
+    together = model.prior is None and model.support_fraction is None and kept.in_memory
+    if together and kept.shape[0] <= FEW and model.acceleration == "squarem":
         return _side_by_side(problem, kept)
-    return _in_turn(problem, kept)
+    return in_turn(problem)
 
 
 # --- one after the other --------------------------------------------------------------------------
 
 
-def _in_turn(problem: Problem, kept: Entered) -> Iterator[Fit]:
-    """Of many points, or under options that the other way has not: a fit takes what it takes."""
+def in_turn(problem: Problem) -> Iterator[Fit]:
+    """Each cell by a fit of its own: many points, options or methods that the other way has not."""
     for name in problem.families:
-        units = Standardizer.fit(kept.X, kept.weight, FAMILIES[name].scaling)
         for K in problem.n_components:
             began = time.perf_counter()
-            model = GaussianMixture(K, covariance_type=name, **problem.options)
+            model = type(problem.model)(K, covariance_type=name, **problem.options)
             found = _fitted(model, problem)
-            singular = found is None or not _is_regular(model, units, kept.total, problem.limits)
+            singular = found is None or not (problem.limits is None or _is_regular(model, problem))
             yield Fit(K, name, found, singular, time.perf_counter() - began)
 
 
@@ -136,10 +141,11 @@ def _fitted(model: Any, problem: Problem) -> Any:
         return None
 
 
-def _is_regular(model: Any, units: Standardizer, total: float, limits: Limits) -> bool:
-    mixture = to_standard(model.mixture_, units)
-    family = FAMILIES[model.covariance_type]
-    return bool(limits.regular(jax.tree.map(lambda leaf: leaf[None], mixture), total, family)[0])
+def _is_regular(model: Any, problem: Problem) -> bool:
+    kept, family = problem.entered.kept(), FAMILIES[model.covariance_type]
+    mixture = to_standard(model.mixture_, kept.units(family.scaling))
+    one = jax.tree.map(lambda leaf: leaf[None], mixture)
+    return bool(problem.limits.regular(one, kept.total, family)[0])
 
 
 # --- side by side ---------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from bayesgmm.core.arrays import Data, Standardizer, float_scope
 from bayesgmm.core.covariance import FAMILIES, Covariance
 from bayesgmm.core.forms import choose_form
 from bayesgmm.core.mixture import Mixture
+from bayesgmm.estimators.bars import progress
 from bayesgmm.estimators.base import Entered
 from bayesgmm.estimators.checks import check_components, check_univariate, warn_not_converged
 from bayesgmm.estimators.em import ACCELERATIONS, SINGULAR, GaussianMixture
@@ -69,6 +70,7 @@ def likelihood_ratio_test(
     tol: float | None = None,
     max_iter: int = 1000,
     random_state: Any = None,
+    progress_bar: bool = True,
 ) -> LikelihoodRatioTest:
     r"""Test of K Gaussians against K + 1, of one covariance family, by a parametric bootstrap.
 
@@ -100,6 +102,8 @@ def likelihood_ratio_test(
     max_iter : int, default 1000
         As `GaussianMixture` has them.
     random_state : int, RandomState or None
+    progress_bar : bool, default True
+        A bar of the fits, on terminals.
 
     Returns
     -------
@@ -157,9 +161,9 @@ def likelihood_ratio_test(
     random_state = check_random_state(random_state)
     tests = []
     for K in numbers:
-        task = _Task.of(model, entered, K, int(random_state.randint(2**31)))
-        with float_scope("float64"):
-            tests.append(task.test(n_bootstrap))
+        seed = int(random_state.randint(2**31))
+        with progress(f"{K} against {K + 1}", progress_bar) as bar, float_scope("float64"):
+            tests.append(_Task.of(model, entered, K, seed, bar).test(n_bootstrap))
         if level is not None and tests[-1].p_value > level:
             break
     return _published(tests, level, max_iter)
@@ -239,6 +243,8 @@ class _Task(NamedTuple):
     family : Covariance
     K : int
     seed : int
+    watch : callable
+        As `Replicates` has it.
     """
 
     model: GaussianMixture
@@ -247,12 +253,20 @@ class _Task(NamedTuple):
     family: Covariance
     K: int
     seed: int
+    watch: Callable[[int, int], None]
 
     @classmethod
-    def of(cls, model: GaussianMixture, entered: Entered, K: int, seed: int) -> Any:
+    def of(
+        cls,
+        model: GaussianMixture,
+        entered: Entered,
+        K: int,
+        seed: int,
+        watch: Callable[[int, int], None],
+    ) -> Any:
         """With the units of the data."""
         family = FAMILIES[model.covariance_type]
-        return cls(model, entered, model._units(entered, family.scaling), family, K, seed)
+        return cls(model, entered, model._units(entered, family.scaling), family, K, seed, watch)
 
     def test(self, n_bootstrap: int) -> _Test:
         """In the scope of float64."""
@@ -287,7 +301,8 @@ class _Task(NamedTuple):
 
         size = data(0).weight.size
         engine = ACCELERATIONS[model.acceleration]
-        replicates = Replicates(drawn, size, objective, config, engine, model._tol(self.entered))
+        tol = model._tol(self.entered)
+        replicates = Replicates(drawn, size, objective, config, engine, tol, self.watch)
         labels = partial(self.labels, data, seed)
         best = partial(bests, replicates=replicates, total=N, max_iter=model.max_iter)
         begin = partial(from_labels, n_sets=n_sets, replicates=replicates, room=room)

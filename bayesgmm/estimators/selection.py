@@ -1,240 +1,133 @@
 """select_model: the table of fits over numbers of components and families, and its best cell."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from bayesgmm.arguments import check_flag, check_number
-from bayesgmm.core.covariance import FAMILIES, MCLUST, UNIVARIATE
-from bayesgmm.estimators.base import Entered
-from bayesgmm.estimators.bootstrap import Bootstrap, bootstrap
-from bayesgmm.estimators.cells import Fit, Limits, Problem, fit_em
-from bayesgmm.estimators.checks import check_components, check_univariate
-from bayesgmm.estimators.em import GaussianMixture, aic_of, bic_of, n_parameters
-from bayesgmm.estimators.likelihood_ratio import LikelihoodRatioTest, likelihood_ratio_test
-from bayesgmm.estimators.points import logsumexp, sureness
+from bayesgmm.arguments import check_number
+from bayesgmm.estimators.bars import progress
+from bayesgmm.estimators.cells import Fit, Limits, Problem
+from bayesgmm.estimators.checks import check_components, check_univariate, warn_not_converged
+from bayesgmm.estimators.choice import ModelSelection
+from bayesgmm.estimators.criteria import CRITERIA, METHODS, Method
+from bayesgmm.estimators.em import n_parameters
+from bayesgmm.estimators.folds import LeftOut, splits
+from bayesgmm.estimators.pieces import SAMPLED, enter
+from bayesgmm.io.chunks import Chunks, in_pieces
 from bayesgmm.messages import hint, listed, lookup
-
-CRITERIA = ("bic", "aic", "icl")
-"""Columns by which a cell can be chosen: the least is the best."""
-
-RESTARTS = 4
-"""Starts of each cell where `n_init` is not given."""
-
-DEFAULTS = {"reg_covar": 0.0, "init_params": "hierarchical", "n_init": RESTARTS}
-"""Options that are not those of `GaussianMixture` unless they are given."""
 
 LOOKED_AT = 2000
 """Points whose silhouettes are averaged, at most: each is compared with all others."""
 
-SHOWN = 6
-"""So many of the best cells are shown in a notebook."""
-
-OWN = ("n_components", "covariance_type", "warm_start", "verbose", "verbose_interval")
-PARTS = ("weights_init", "means_init", "precisions_init")
-STREAMS = ("learning_decay", "learning_offset")
-
-
-@dataclass(frozen=True)
-class ModelSelection:
-    """What `select_model` returns.
-
-    Attributes
-    ----------
-    table : DataFrame
-        One row a cell, as `select_model` describes it.
-    best_estimator_ : GaussianMixture
-        Fitted to all points: the cell of least criterion among those that are not singular.
-    criterion : str
-
-    Examples
-    --------
-    >>> from bayesgmm import datasets, select_model
-    >>> X, _ = datasets.load_faithful()
-    >>> found = select_model(X, [1, 2], "EEE", random_state=0, progress_bar=False)
-    >>> found.best_n_components_, found.probabilities("n_components").round(3).tolist()
-    (2, [0.0, 1.0])
-    """
-
-    table: Any
-    best_estimator_: Any
-    criterion: str
-
-    @property
-    def best_n_components_(self) -> int:
-        """Number of components of the best cell."""
-        return self.best_estimator_.n_components
-
-    @property
-    def best_covariance_type_(self) -> str:
-        """Family of the best cell."""
-        return self.best_estimator_.covariance_type
-
-    def probabilities(self, by: str | None = None) -> Any:
-        r"""Approximate posterior probabilities of the cells, exp(-BIC / 2) over their sum.
-
-        Every cell has the same prior probability, singular ones have none. The approximation
-        drops terms that do not grow with N (Kass and Raftery 1995, section 4.1), and knows only
-        the cells of the table.
-
-        Parameters
-        ----------
-        by : {"n_components", "covariance_type"}, optional
-            Summed over the other of the two. By default each cell has its own.
-
-        Returns
-        -------
-        Series
-            Indexed by `by`, or by covariance_type and n_components. They sum to one.
-
-        Raises
-        ------
-        ValueError
-            If `by` is neither.
-
-        References
-        ----------
-        Kass and Raftery (1995), *Journal of the American Statistical Association* 90, 773-795.
-        """
-        keys = ["covariance_type", "n_components"]
-        if by is not None and by not in keys:
-            raise ValueError(
-                f"by must be None or one of {listed(keys)}; got {by!r}.{hint(keys, by)}"
-            )
-        bic = self.table["bic"].where(~self.table["singular"], np.inf)
-        weight = np.exp(-0.5 * (bic - bic.min()))
-        found = self.table[keys].assign(probability=weight / weight.sum())
-        return found.groupby(keys if by is None else by, sort=by is not None)["probability"].sum()
-
-    def plot(self, *, ax: Any = None) -> Any:
-        """The criterion over the number of components, a line a family: `plots.plot_selection`."""
-        from bayesgmm.plots import plot_selection
-
-        return plot_selection(self.table, self.criterion, ax=ax)
-
-    def bootstrap(self, X: Any, n_bootstrap: int = 999, **options: Any) -> Bootstrap:
-        """Standard errors and intervals of the best cell's parameters: `bayesgmm.bootstrap`.
-
-        Parameters
-        ----------
-        X : array-like [N, D]
-            The points that were selected on.
-        n_bootstrap : int, default 999
-        **options
-            `kind`, `sample_weight`, `random_state`.
-
-        Returns
-        -------
-        Bootstrap
-            The choice of the cell adds to the uncertainty, and is not in it: see `probabilities`.
-        """
-        return bootstrap(self.best_estimator_, X, n_bootstrap, **options)
-
-    def likelihood_ratio_test(
-        self, X: Any, n_components: Any = None, **options: Any
-    ) -> LikelihoodRatioTest:
-        """Test the number of components against one more: `bayesgmm.likelihood_ratio_test`.
-
-        Parameters
-        ----------
-        X : array-like [N, D]
-            The points that were selected on.
-        n_components : int or several, optional
-            That of the best cell when not given.
-        **options
-            `n_bootstrap`, `level`, `n_init` and so on.
-
-        Returns
-        -------
-        LikelihoodRatioTest
-            In the family of the best cell.
-        """
-        K = self.best_n_components_ if n_components is None else n_components
-        return likelihood_ratio_test(X, K, covariance_type=self.best_covariance_type_, **options)
-
-    def _repr_html_(self) -> str:
-        """The best cell in a sentence, and the best cells as a table."""
-        best = self.table[~self.table["singular"]].sort_values(self.criterion).head(SHOWN)
-        return f"<p>{self}</p>{best.to_html(index=False, float_format='{:.2f}'.format)}"
-
-    def __str__(self) -> str:
-        """The best cell, in a sentence."""
-        best, out = self.best_estimator_, int(self.table["singular"].sum())
-        value = self.table[self.criterion].where(~self.table["singular"]).min()
-        return (
-            f"{best.covariance_type} with n_components={best.n_components}: least {self.criterion} "
-            f"({value:.2f}) of {len(self.table)} cells, {out} of them singular"
-        )
-
-    def __repr__(self) -> str:
-        """Likewise."""
-        return f"<ModelSelection: {self}>"
+MIN_EIGENVALUE = 1e-8
+"""The least eigenvalue of a cell that is not singular, where `min_eigenvalue` is not given."""
 
 
 def select_model(
     X: Any,
     n_components: Any = range(1, 10),
     covariance_type: Any = "all",
-    criterion: str = "bic",
+    criterion: str | None = None,
+    method: str = "em",
     *,
+    cv: Any = None,
+    columns: Any = None,
     sample_weight: Any = None,
-    min_eigenvalue: float = 1e-8,
+    min_eigenvalue: float | None = None,
     min_count: float | None = None,
     random_state: Any = None,
     progress_bar: bool = True,
     **options: Any,
 ) -> ModelSelection:
-    """A table of EM fits over numbers of components and covariance families, and the best of them.
+    """A table of fits over numbers of components and covariance families, and the best of them.
 
-    Few points (up to 4,096) are fitted side by side: one compiled program a family serves all
+    By EM few points (up to 4,096) are fitted side by side: one compiled program a family serves all
     numbers of components and all starts. Each cell begins with the partition that mclust begins
-    with, which is never dropped, and with k-means++ cells, of which the worse half is.
+    with, which is never dropped, and with k-means++ cells, of which the worse half is. Cells of the
+    other methods, and of more points, are fitted one after the other.
 
     Parameters
     ----------
-    X : array-like or DataFrame [N, D]
+    X : array-like or DataFrame [N, D], or what `Chunks` takes
+        Points in pieces are for "em" and "vb".
     n_components : int or iterable of int, default range(1, 10)
     covariance_type : str or iterable of str, default "all"
-        Names that `GaussianMixture` knows. "all" are the fourteen families of mclust, in one
-        dimension "E" and "V".
-    criterion : {"bic", "aic", "icl"}, default "bic"
-        The cell of its least value is chosen. The signs are scikit-learn's, less is better;
-        mclust states minus these.
-    sample_weight : array-like [N], optional
+        Names that the estimator knows. "all" are the fourteen families of mclust with "em", those
+        four with a conjugate prior with "vb" and "mcmc", and in one dimension "E" and "V".
+    criterion : str, optional
+        The best cell is that of
+
+        - "bic" (the default of "em"), "aic", "icl": least. The signs are scikit-learn's; mclust
+          states minus these.
+        - "lower_bound" (the default of "vb"): largest.
+        - "elpd_loo" (the default of "mcmc"), "log_evidence": largest.
+        - "held_out", with `cv`: largest, for every method.
+    method : {"em", "vb", "mcmc"}, default "em"
+        Which estimator fits the cells: `GaussianMixture`, `BayesianGaussianMixture` or
+        `MCMCGaussianMixture`, the latter two with exactly `n_components` components.
+    cv : int or splitter, optional
+        Every cell is fitted again without the rows of each fold, and judged by them. A number are
+        so many folds of rows in random order.
+    columns : sequence, optional
+        Which columns of pieces to take.
+    sample_weight : array-like [N], or the name of a column of pieces, optional
         A row of weight 2 counts as two rows.
-    min_eigenvalue : float, default 1e-8
-        A cell is singular if a covariance has a smaller eigenvalue, for points brought to variance
-        one (each column, or all columns together, as the family allows).
+    min_eigenvalue : float, optional
+        With "em": a cell is singular if a covariance has a smaller eigenvalue, for points brought
+        to variance one (each column, or all columns together, as the family allows). By default
+        1e-8.
     min_count : float, optional
-        It is singular, too, if a component that has a volume of its own has no more than so many
-        points (its weight times N). By default D.
+        With "em": it is singular, too, if a component that has a volume of its own has no more than
+        so many points (its weight times N). By default D.
     random_state : int, RandomState or None
     progress_bar : bool, default True
-        A bar of the cells, on terminals.
+        A bar of the fits, on terminals.
     **options
-        Of `GaussianMixture`, for every fit. Its defaults hold but for reg_covar=0 (as in mclust),
-        init_params="hierarchical" and n_init=4.
+        Of the estimator, for every fit. Its defaults hold but for reg_covar=0 (as in mclust),
+        init_params="hierarchical" and n_init=4 with "em"; with "vb" these last two, max_iter=1000,
+        and uniform weights, weight_concentration_prior_type="dirichlet_distribution" and
+        weight_concentration_prior=1.
 
     Returns
     -------
     ModelSelection
-        Its `table` has one row a cell: `n_components`, `covariance_type`, `log_likelihood` (nats),
-        `n_parameters`, `bic`, `aic`, `icl`, `inertia` (sum of squared distances of the points to
-        the mean of their cluster, columns brought to variance one: the elbow), `silhouette` (mean
-        over the points, of more than 2,000 a random sample; weights do not count), `converged`,
-        `singular` (never chosen; NaN where every run collapsed), `seconds` (compilation included).
+        Its `table` has one row a cell: `n_components`, `covariance_type`, then
+
+        - "em": `log_likelihood` (nats), `n_parameters`, `bic`, `aic`, `icl`;
+        - "vb": `elbo` (nats), `lower_bound`, which is `elbo` and the log of the number of orders of
+          the components, as each order is a mode with this bound (with a Dirichlet
+          distribution, whose components are alike), `n_clusters`, the components that are
+          the most probable one of some point;
+        - "mcmc": `elpd_loo` (nats, of all points together) with its standard error `elpd_loo_se`,
+          `p_loo`, `n_high_k`, points whose Pareto k is too high for this estimate to be relied on,
+          `n_clusters` (posterior mean); and `log_evidence`, `log_evidence_se`, estimated where it
+          is the criterion;
+
+        with `cv`, `held_out` (mean log density of a point left out, nats) and `held_out_se`, its
+        standard error over the points; and for all `inertia` (sum of squared
+        distances of the points to the mean of their cluster, columns brought to variance one: the
+        elbow), `silhouette` (mean over the points, of more than 2,000 a random sample; weights do
+        not count), `converged`, `singular` (never chosen; NaN where every run collapsed), `seconds`
+        (compilation and folds included). Of points in pieces, `inertia` is that of the rows drawn
+        at random with which fits begin, raised to the weight of all.
 
     Raises
     ------
     ValueError
         If an argument is not as described, or every cell is singular.
 
+    Warns
+    -----
+    ConvergenceWarning
+        If the best cell has not converged.
+
     References
     ----------
     Fraley and Raftery (2002), *Journal of the American Statistical Association* 97, 611-631;
-    Scrucca et al. (2016), *The R Journal* 8, 289-317.
+    Scrucca et al. (2016), *The R Journal* 8, 289-317. Bishop (2006), *Pattern Recognition and
+    Machine Learning*, section 10.2.4, for the orders. Vehtari, Gelman and Gabry (2017), *Statistics
+    and Computing* 27, 1413-1432, for "elpd_loo".
 
     Examples
     --------
@@ -246,59 +139,86 @@ def select_model(
     >>> found.best_n_components_
     2
     """
-    lookup(dict.fromkeys(CRITERIA), criterion, "criterion")
-    check_number(min_eigenvalue, "min_eigenvalue", low=0)
-    if min_count is not None:
-        check_number(min_count, "min_count", low=0)
-    _check_options(options)
-    options = DEFAULTS | options | {"random_state": random_state}
-    model = GaussianMixture(1, **options)
-    entered = model._enter(X, sample_weight)
-    N, D = entered.kept().X.shape
-    numbers, families = _numbers(n_components, N), _families(covariance_type, D)
-    limits = Limits(min_eigenvalue, D if min_count is None else min_count)
+    row = lookup(METHODS, method, "method")
+    criterion = row.criteria[0] if criterion is None else criterion
+    lookup(dict.fromkeys(row.criteria), criterion, f"criterion with method={method!r}")
+    if criterion == "held_out" and cv is None:
+        raise ValueError("criterion='held_out' needs folds: give cv, as in cv=5.")
+    _check_options(row, method, options)
+    options = {**row.defaults, **options, "random_state": random_state}
+    model, X = row.load()(1, **options), in_pieces(X, columns) or X
+    entered = _entered(model, X, sample_weight)
+    N, D = entered.kept().shape
+    numbers, families = _numbers(n_components, N), _families(row, covariance_type, D)
+    limits = _limits(method, min_eigenvalue, min_count, D)
     problem = Problem(X, sample_weight, entered, model, numbers, families, options, limits)
-    fits = _watched(fit_em(problem), len(numbers) * len(families), progress_bar)
-    order = {name: i for i, name in enumerate(families)}
-    fits = sorted(fits, key=lambda fit: (order[fit.covariance_type], fit.n_components))
-    return _chosen(fits, problem, criterion)
+    left_out = LeftOut(problem, splits(cv, entered, _seed(random_state)))
+    fits = _watched(row, problem, left_out, progress_bar)
+    judge = _Judge(row, problem, criterion, _Clusters.of(entered), left_out)
+    return _chosen(fits, judge, criterion, method)
 
 
-def _chosen(fits: list[Fit], problem: Problem, criterion: str) -> ModelSelection:
+def _chosen(fits: list[Fit], judge: "_Judge", criterion: str, method: str) -> ModelSelection:
     import pandas as pd
 
-    clusters = _Clusters.of(problem.entered, problem.model)
-    table = pd.DataFrame([_row(fit, problem, clusters) for fit in fits])
-    values = table[criterion].where(~table["singular"])
+    table = pd.DataFrame([judge.row_of(fit) for fit in fits])
+    values = table[criterion].where(~table["singular"]) * CRITERIA[criterion].sign
     if values.isna().all():
         raise ValueError(
             f"all {len(fits)} cells are singular: some component collapses on a few points in "
             "each. Lower n_components, choose simpler families (EII, EEE), or give reg_covar or "
             "prior='data-scaled'."
         )
-    return ModelSelection(table, fits[int(values.argmin())].model, criterion)
+    best = fits[int(values.argmin())].model
+    if not best.converged_:
+        warn_not_converged(
+            f"The best cell ({best.covariance_type}, n_components={best.n_components}) has not "
+            "converged: let its fits run longer (max_iter, or n_samples and thin with 'mcmc')."
+        )
+    return ModelSelection(table, best, criterion, method)
 
 
-def _row(fit: Fit, problem: Problem, clusters: "_Clusters") -> dict[str, Any]:
-    """One row of the table."""
-    model, names = fit.model, ("log_likelihood", *CRITERIA, "inertia", "silhouette")
-    numbers = dict.fromkeys(names, np.nan)
-    free = n_parameters(fit.covariance_type, fit.n_components, clusters.points.shape[1])
-    if model is not None:
-        total, own, sure = model._sums(problem.X, problem.weight, logsumexp, sureness)
-        criteria = bic_of(own, free, total), aic_of(own, free), bic_of(own + sure, free, total)
-        shape = clusters.inertia(model.labels_), clusters.silhouette(model.labels_)
-        numbers = dict(zip(names, (own, *criteria, *shape), strict=True))
-    return {
-        "n_components": fit.n_components,
-        "covariance_type": fit.covariance_type,
-        "log_likelihood": numbers.pop("log_likelihood"),
-        "n_parameters": free,
-        **numbers,
-        "converged": model is not None and model.converged_,
-        "singular": bool(fit.singular),
-        "seconds": fit.seconds,
-    }
+class _Judge(NamedTuple):
+    """All that a row of the table is made of, but for the fit.
+
+    Attributes
+    ----------
+    method : Method
+    problem : Problem
+    criterion : str
+    clusters : _Clusters
+    left_out : LeftOut
+    """
+
+    method: Method
+    problem: Problem
+    criterion: str
+    clusters: "_Clusters"
+    left_out: LeftOut
+
+    def row_of(self, fit: Fit) -> dict[str, Any]:
+        """One row of the table."""
+        model = fit.model
+        own: dict[str, Any] = dict.fromkeys(self.method.columns, np.nan)
+        if "n_parameters" in own:
+            D = self.problem.entered.shape[1]
+            own["n_parameters"] = n_parameters(*fit.cell, D)
+        shape = {"inertia": np.nan, "silhouette": np.nan}
+        if model is not None:
+            labels = self.clusters.labels(model)
+            n_clusters = len(np.unique(labels))
+            own |= self.method.measures(model, self.problem, n_clusters, self.criterion)
+            shape = {name: getattr(self.clusters, name)(labels) for name in shape}
+        return {
+            "n_components": fit.n_components,
+            "covariance_type": fit.covariance_type,
+            **own,
+            **self.left_out.measures(fit.cell),
+            **shape,
+            "converged": model is not None and model.converged_,
+            "singular": bool(fit.singular),
+            "seconds": fit.seconds + self.left_out.seconds[fit.cell],
+        }
 
 
 class _Clusters(NamedTuple):
@@ -306,25 +226,36 @@ class _Clusters(NamedTuple):
 
     Attributes
     ----------
-    points : ndarray [N, D]
+    rows : ndarray [N, D]
     weight : ndarray [N]
+    points : ndarray [N, D]
+        The rows, standardised.
     looked_at : ndarray of int
         Rows that the silhouette is of.
+    whole : bool
+        Whether the rows are all that there are.
     """
 
-    points: np.ndarray
+    rows: np.ndarray
     weight: np.ndarray
+    points: np.ndarray
     looked_at: np.ndarray
+    whole: bool
 
     @classmethod
-    def of(cls, entered: Entered, model: GaussianMixture) -> Any:
-        """Of points that passed the boundary."""
-        points = model._units(entered.kept(), "column").transform(entered.X).T
-        weight = np.ones(len(points)) if entered.weight is None else entered.weight
+    def of(cls, entered: Any) -> Any:
+        """Of points that passed the boundary; of pieces, those that were drawn."""
+        units, whole = entered.kept().units("column"), entered.in_memory
+        X, weight = entered if whole else entered.some(SAMPLED, np.random.RandomState(0))
+        weight = np.ones(len(X)) if weight is None else weight
         rows = np.flatnonzero(weight > 0)
         if len(rows) > LOOKED_AT:
             rows = np.sort(np.random.default_rng(0).choice(rows, LOOKED_AT, replace=False))
-        return cls(points, weight, rows)
+        return cls(X, weight, units.transform(X).T, rows, whole)
+
+    def labels(self, model: Any) -> np.ndarray:
+        """Clusters of the rows, [N]."""
+        return model.labels_ if self.whole else model.predict(self.rows)
 
     def inertia(self, labels: np.ndarray) -> float:
         """Sum of squares about the means of the clusters."""
@@ -355,25 +286,28 @@ def _numbers(n_components: Any, N: int) -> tuple[int, ...]:
     return tuple(int(K) for K in numbers)
 
 
-def _families(covariance_type: Any, D: int) -> tuple[str, ...]:
+def _families(method: Method, covariance_type: Any, D: int) -> tuple[str, ...]:
     if isinstance(covariance_type, str) and covariance_type == "all":
-        return UNIVARIATE if D == 1 else tuple(MCLUST)
+        return method.all_families(D)
     names = [covariance_type] if isinstance(covariance_type, str) else list(covariance_type)
     if not names:
         raise ValueError("covariance_type must hold at least one name, got none.")
+    known = method.families if len(names) > 1 else {"all": None, **method.families}
     for name in names:
-        lookup(FAMILIES if len(names) > 1 else {"all": None} | FAMILIES, name, "covariance_type")
+        lookup(known, name, "covariance_type")
         check_univariate(name, D)
     return tuple(dict.fromkeys(names))
 
 
-def _check_options(options: dict[str, Any]) -> None:
-    known = sorted(set(GaussianMixture().get_params()) - {*OWN, *PARTS, *STREAMS, "random_state"})
-    for name in options:
-        if name not in known:
+def _check_options(method: Method, name: str, options: dict[str, Any]) -> None:
+    estimator = method.load()
+    own = {*method.own, "n_components", "covariance_type", "random_state"}
+    known = sorted(set(estimator().get_params()) - own)
+    for option in options:
+        if option not in known:
             raise ValueError(
-                f"select_model has no option {name!r}; those of GaussianMixture that it passes on "
-                f"are {listed(known)}.{hint(known, name)}"
+                f"select_model with method={name!r} has no option {option!r}; those of "
+                f"{estimator.__name__} that it passes on are {listed(known)}.{hint(known, option)}"
             )
     if not isinstance(options.get("init_params", ""), str):
         raise ValueError(
@@ -382,10 +316,46 @@ def _check_options(options: dict[str, Any]) -> None:
         )
 
 
-def _watched(fits: Any, total: int, progress_bar: bool) -> list[Fit]:
-    """All of them, with a bar on terminals."""
-    from tqdm import tqdm
+def _limits(method: str, min_eigenvalue: Any, min_count: Any, D: int) -> Limits | None:
+    given = {"min_eigenvalue": min_eigenvalue, "min_count": min_count}
+    for name, value in given.items():
+        if value is None:
+            continue
+        if method != "em":
+            raise ValueError(f"{name} is of method='em': under a prior no cell is singular.")
+        check_number(value, name, low=0)
+    if method != "em":
+        return None
+    return Limits(
+        MIN_EIGENVALUE if min_eigenvalue is None else min_eigenvalue,
+        D if min_count is None else min_count,
+    )
 
-    check_flag(progress_bar, "progress_bar")
-    bar = tqdm(fits, total=total, desc="cells", leave=False, disable=None if progress_bar else True)
-    return list(bar)
+
+def _entered(model: Any, X: Any, sample_weight: Any) -> Any:
+    """Points that passed the boundary; those in pieces, after one pass over them."""
+    if isinstance(X, Chunks) and hasattr(model, "init_params"):
+        return enter(model, X, sample_weight, pairs=False)
+    return model._enter(X, sample_weight)
+
+
+def _seed(random_state: Any) -> int:
+    """For the order of the rows, without a draw from a stream that the fits use."""
+    if isinstance(random_state, (int, np.integer)):
+        return int(random_state)
+    return 0
+
+
+def _watched(method: Method, problem: Problem, left_out: LeftOut, progress_bar: bool) -> list[Fit]:
+    """All fits in the order of the table, and those of the folds, with a bar on terminals."""
+    cells = len(problem.n_components) * len(problem.families)
+    fits: list[Fit] = []
+    with progress("fits", progress_bar) as bar:
+        bar(begun=cells * (1 + len(left_out.folds)))
+        for fit in method.fits(problem):
+            fits.append(fit)
+            bar(ended=1)
+        for _ in left_out.fits(method.fits):
+            bar(ended=1)
+    order = {name: i for i, name in enumerate(problem.families)}
+    return sorted(fits, key=lambda fit: (order[fit.covariance_type], fit.n_components))

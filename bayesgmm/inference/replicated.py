@@ -40,6 +40,8 @@ class Replicates(NamedTuple):
         `em` or `squarem`.
     tol : float
         As `em.run` has it.
+    watch : callable
+        (begun, ended) -> None: told of runs that begin and of runs that end, by several threads.
     """
 
     drawn: Callable[[Array], Data]
@@ -48,6 +50,7 @@ class Replicates(NamedTuple):
     config: em.EMConfig
     engine: Any
     tol: float
+    watch: Callable[[int, int], None] = lambda begun, ended: None
 
     @property
     def block(self) -> int:
@@ -78,12 +81,14 @@ def run(states: Any, which: Array, replicates: Replicates, max_iter: int) -> dri
     found = drive.Run(states, none, none, np.zeros(R, np.int64), states.objective, [])
     found = jax.tree.map(np.array, found)  # to be written to
     rows, passes, left = np.arange(R), LEG, max_iter
+    replicates.watch(R, 0)
     while len(rows) and left > 0:
         passes = min(passes, left)
         leg = _leg(some(found.state, rows), which[rows], replicates, passes)
         put_in(found, rows, leg)
         rows = rows[~leg.converged & ~leg.failed]
         left, passes = left - passes, 2 * passes
+    replicates.watch(0, len(rows))
     return found
 
 
@@ -92,9 +97,15 @@ def _leg(states: Any, which: Array, replicates: Replicates, passes: int) -> driv
     R, n_lanes = len(which), devices.n_cores()
     rows = np.append(np.arange(R), np.full(-R % replicates.block, R - 1))
     blocks = list(enumerate(rows.reshape(-1, replicates.block)))
+    real = [min(replicates.block, R - i * replicates.block) for i, _ in blocks]
 
     def advance(lane: list) -> list[tuple[int, drive.Run]]:
-        return [(i, _of_block(states, which, block, replicates, passes)) for i, block in lane]
+        found = []
+        for i, block in lane:
+            ended = _of_block(states, which, block, replicates, passes)
+            replicates.watch(0, int((ended.converged | ended.failed)[: real[i]].sum()))
+            found.append((i, ended))
+        return found
 
     lanes = [blocks[i::n_lanes] for i in range(min(n_lanes, len(blocks)))]
     dtype = states.objective.dtype

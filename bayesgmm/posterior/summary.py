@@ -6,6 +6,7 @@ Vehtari, Gelman, Simpson, Carpenter and Burkner (2021), *Bayesian Analysis* 16, 
 normalised R-hat, bulk and tail effective sample size, and their thresholds.
 """
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -164,6 +165,33 @@ DIMS = {
     "x": ["obs_id", "feature"],
 }
 """Dimensions of the variables beside chain and draw; of a scale as many as it has."""
+
+
+def leave_one_out(posterior: Any) -> dict[str, float]:
+    """Expected log predictive density of points left out one at a time, by ArviZ's PSIS-LOO.
+
+    Parameters
+    ----------
+    posterior : DataTree
+        With the group log_likelihood.
+
+    Returns
+    -------
+    dict
+        `elpd_loo`, its standard error `elpd_loo_se`, `p_loo`, and `n_high_k`, the number of points
+        for which the estimate cannot be relied on.
+    """
+    from arviz_stats import loo
+
+    with warnings.catch_warnings():  # of the points that are counted below
+        warnings.simplefilter("ignore")
+        found = loo(posterior, pointwise=True)
+    return {
+        "elpd_loo": float(found.elpd),
+        "elpd_loo_se": float(found.se),
+        "p_loo": float(found.p),
+        "n_high_k": float((found.pareto_k > found.good_k).sum()),
+    }
 
 
 def tree(

@@ -9,7 +9,15 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from bayesgmm import GaussianMixture, bootstrap, datasets, likelihood_ratio_test, select_model
+from bayesgmm import (
+    BayesianGaussianMixture,
+    GaussianMixture,
+    MCMCGaussianMixture,
+    bootstrap,
+    datasets,
+    likelihood_ratio_test,
+    select_model,
+)
 
 FOLDER = Path(__file__).parents[1] / "reference"
 MCLUST_BIC = json.loads((FOLDER / "mclust_bic.json").read_text(encoding="utf-8"))
@@ -147,14 +155,135 @@ def test_interrupt_leaves_nothing_running(monkeypatch):
     assert select(X, [2], "E").best_n_components_ == 2
 
 
-def test_grid_search_and_pipeline():
-    X = points("faithful")
-    search = GridSearchCV(
-        make_pipeline(StandardScaler(), GaussianMixture(random_state=0)),
-        {"gaussianmixture__n_components": [1, 2]},
-        cv=3,
+SHORT = dict(n_chains=2, n_samples=100, n_warmup=100, moves=False, progress_bar=False)
+
+
+@pytest.mark.parametrize(
+    "model, option, values",
+    [
+        (GaussianMixture(random_state=0), "n_components", [1, 2]),
+        (BayesianGaussianMixture(moves=False, random_state=0), "n_components", [1, 2]),
+        (MCMCGaussianMixture(2, random_state=0, **SHORT), "n_components", [2]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")  # chains of a hundred draws
+def test_grid_search_and_pipeline(model, option, values):
+    X = points("faithful")[::4]
+    name = f"{type(model).__name__.lower()}__{option}"
+    search = GridSearchCV(make_pipeline(StandardScaler(), model), {name: values}, cv=2)
+    assert search.fit(X).best_params_ == {name: 2}
+    assert search.best_estimator_.score_samples(X).shape == (len(X),)
+
+
+# --- the other methods ----------------------------------------------------------------------------
+
+
+def two_groups(seed=0):
+    rng = np.random.default_rng(seed)
+    return np.concatenate([rng.normal(-4, 1, (30, 1)), rng.normal(4, 1, (20, 1))])
+
+
+PRIOR = dict(mean_prior=[0.5], mean_precision_prior=0.2, degrees_of_freedom_prior=3.0)
+PRIOR |= dict(covariance_prior=[[2.0]])
+
+
+def log_evidence_of_one(X, m, kappa, nu, S):
+    """Of one Gaussian under the conjugate prior: the product of Student t of each next point."""
+    from scipy.stats import t
+
+    total = 0.0
+    for x in X[:, 0]:
+        total += t(nu, m, np.sqrt(S * (kappa + 1) / (kappa * nu))).logpdf(x)
+        S += kappa / (kappa + 1) * (x - m) ** 2
+        m = (kappa * m + x) / (kappa + 1)
+        kappa, nu = kappa + 1, nu + 1
+    return total
+
+
+def test_bounds_are_evidences():
+    """One component's bound is exact; that of two, their names once, is below the evidence."""
+    X = two_groups()
+    found = select(X, [1, 2], "full", method="vb", n_init=1, reg_covar=0, **PRIOR)
+    table = found.table.set_index("n_components")
+    exact = log_evidence_of_one(X, 0.5, 0.2, 3.0, 2.0)
+    np.testing.assert_allclose(table.loc[1, "lower_bound"], exact)
+    assert table["n_clusters"].tolist() == [1, 2]
+    np.testing.assert_allclose(table["lower_bound"] - table["elbo"], np.log([1, 2]), atol=1e-9)
+    assert found.criterion == "lower_bound" and found.best_n_components_ == 2
+    odds = found.probabilities("n_components")
+    gap = table.loc[2, "lower_bound"] - table.loc[1, "lower_bound"]
+    np.testing.assert_allclose(odds[2] / odds[1], np.exp(gap))
+    alone = BayesianGaussianMixture(
+        2,
+        covariance_type="full",
+        weight_concentration_prior_type="dirichlet_distribution",
+        weight_concentration_prior=1.0,
+        prune=False,
+        moves=False,
+        reg_covar=0,
+        init_params="hierarchical",
+        **PRIOR,
+    ).fit(X)
+    np.testing.assert_allclose(alone.elbo_, table.loc[2, "elbo"], rtol=1e-9)
+    with pytest.raises(ValueError, match="bootstrap is of fits by maximum likelihood"):
+        found.bootstrap(X)
+
+
+@pytest.mark.filterwarnings("ignore")  # chains of two hundred draws
+def test_evidences_and_leave_one_out_of_chains():
+    X = two_groups()
+    options = SHORT | dict(component_prior="conjugate", n_samples=200, **PRIOR)
+    del options["progress_bar"]
+    found = select(X, [1, 2], "full", "log_evidence", "mcmc", **options)
+    table = found.table.set_index("n_components")
+    exact = log_evidence_of_one(X, 0.5, 0.2, 3.0, 2.0)
+    np.testing.assert_allclose(table.loc[1, "log_evidence"], exact, atol=0.05)
+    bound = select(X, 2, "full", method="vb", reg_covar=0, **PRIOR).table.loc[0, "lower_bound"]
+    assert bound - 0.05 < table.loc[2, "log_evidence"] < bound + 1.0
+    assert found.best_n_components_ == 2 and table["elpd_loo"].idxmax() == 2
+    assert found.probabilities("n_components")[2] > 0.99
+    # one Gaussian: what the predictive Student t of the other points says of each
+    left_out = [log_evidence_of_one(np.delete(X, i, 0), 0.5, 0.2, 3.0, 2.0) for i in range(50)]
+    np.testing.assert_allclose(
+        table.loc[1, "elpd_loo"], np.sum(exact - np.array(left_out)), atol=0.5
     )
-    assert search.fit(X).best_params_ == {"gaussianmixture__n_components": 2}
+    by_loo = select(X, 2, "full", method="mcmc", **options)
+    with pytest.raises(ValueError, match="select with criterion='log_evidence'"):
+        by_loo.probabilities()
+
+
+def test_cross_validation_is_a_loop_over_folds():
+    from sklearn.model_selection import KFold
+
+    X = points("faithful")
+    weight = 1.0 + np.arange(len(X)) % 3
+    options = dict(cv=3, sample_weight=weight, n_init=1)
+    found = select(X, [1, 2], "VVI", "held_out", **options)
+    folds = KFold(3, shuffle=True, random_state=0).split(X)
+    own = dict(covariance_type="VVI", reg_covar=0, init_params="hierarchical")
+    densities = np.empty((len(X), 2))
+    for train, test in folds:
+        for K in (1, 2):
+            model = GaussianMixture(K, **own).fit(X[train], sample_weight=weight[train])
+            densities[test, K - 1] = model.score_samples(X[test])
+    np.testing.assert_allclose(
+        found.table["held_out"], np.average(densities, axis=0, weights=weight), rtol=1e-6
+    )
+    assert found.best_n_components_ == 2 and (found.table["held_out_se"] > 0).all()
+    with pytest.raises(ValueError, match="'held_out' needs folds: give cv"):
+        select(X, 1, "EII", "held_out")
+
+
+def test_points_in_pieces():
+    X = points("faithful")
+    ours = select([X[:100], X[100:]], [1, 2], "EEE", n_init=1)
+    whole = select(X, [1, 2], "EEE", n_init=1)
+    columns = ["log_likelihood", "bic", "icl", "inertia"]
+    np.testing.assert_allclose(ours.table[columns], whole.table[columns], rtol=1e-6)
+    with pytest.raises(ValueError, match="cv needs points in memory"):
+        select([X], 1, "EEE", cv=2)
+    with pytest.raises(ValueError, match="X is points in pieces"):
+        select([X], 1, "full", method="mcmc")
 
 
 @pytest.mark.parametrize(
@@ -166,11 +295,21 @@ def test_grid_search_and_pipeline():
         (dict(n_components=[2, 11]), "n_components = 11, n_samples = 10"),
         (dict(n_components=0), "n_components must be an integer of at least 1, got 0"),
         (dict(n_components=[]), "n_components must hold at least one number"),
-        (dict(criterion="BIC"), "criterion must be one of 'bic'.*Did you mean 'bic'"),
+        (
+            dict(criterion="BIC"),
+            "criterion with method='em' must be.*Did you mean 'bic'",
+        ),
         (dict(n_inits=3), "no option 'n_inits'.*Did you mean 'n_init'"),
         (dict(init_params=np.zeros(10, int)), "init_params must be a name.*got ndarray"),
         (dict(min_eigenvalue=-1), "min_eigenvalue must be a finite number of at least 0"),
         (dict(min_count="x"), "min_count must be a finite number"),
+        (dict(method="EM"), "method must be one of 'em'.*Did you mean 'em'"),
+        (dict(method="vb", criterion="bic"), "criterion with method='vb' must be one of 'lower_bo"),
+        (dict(method="vb", min_count=2), "min_count is of method='em'"),
+        (dict(method="vb", covariance_type="VEV"), "covariance_type must be one of .*'full'"),
+        (dict(method="vb", prune=True), "method='vb' has no option 'prune'"),
+        (dict(cv=1), "cv must be at least 2 and at most the number of rows, 10; got 1"),
+        (dict(cv="5"), "cv must be a number of folds or a splitter"),
     ],
 )
 def test_bad_input(arguments, message):
@@ -195,6 +334,20 @@ def test_plot_leaves_singular_cells_out():
     np.testing.assert_array_equal(ax.lines[2].get_xydata(), [[2, 8.0]])  # the ring
     with pytest.raises(ValueError, match="must have a column 'icl'"):
         plots.plot_selection(table, "icl")
+
+
+def test_plot_of_a_criterion_of_which_more_is_better():
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from bayesgmm import plots
+
+    columns = ["covariance_type", "n_components", "elpd_loo"]
+    table = pd.DataFrame([["full", 1, -9.0], ["full", 2, -5.0], ["full", 3, -6.0]], columns=columns)
+    ax = plots.plot_selection(table, "elpd_loo", ax=Figure().subplots())
+    np.testing.assert_array_equal(ax.lines[1].get_xydata(), [[2, -5.0]])
+    low, high = ax.get_ylim()
+    assert low < -6.0 and high > -5.0 and "more is better" in ax.get_ylabel()
 
 
 def test_elbow_and_silhouette():

@@ -1,7 +1,7 @@
 """Do 90 % credible intervals cover the truth in 90 % of data sets drawn from the prior?
 
-    python benchmarks/coverage.py                     # the table of docs/theory/calibration.md
-    python benchmarks/coverage.py finite dp           # these alone
+    python benchmarks/credible_coverage.py              # the table of docs/theory/calibration.md
+    python benchmarks/credible_coverage.py finite dp    # these alone
 
 A thousand data sets of 20 points with one feature, under the prior whose defaults are scaled by
 mean 0 and standard deviation 1. Beside the quantities of `calibrate`: the means of the components
