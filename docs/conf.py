@@ -2,10 +2,14 @@
 
 import importlib
 import inspect
+import re
 import shutil
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+
+import latex2mathml.converter
+from docutils.nodes import SkipNode
 
 HERE = Path(__file__).parent
 
@@ -17,15 +21,29 @@ release = version = metadata.version("bayesgmm")
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "numpydoc",
     "myst_nb",
 ]
 exclude_patterns = ["_build", "**.ipynb_checkpoints"]
 highlight_language = "none"
 
-html_theme = "furo"
+html_theme = "pydata_sphinx_theme"
 html_title = "bayesgmm"
+html_theme_options = {
+    "show_toc_level": 2,
+    "navbar_end": ["theme-switcher"],
+    "navigation_with_keys": False,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+html_sidebars = {
+    page: [] for page in ("guide", "big_data", "trust", "glossary", "design", "changelog")
+}
+html_show_sourcelink = False
+html_static_path = ["static"]
+html_css_files = ["bayesgmm.css"]
+html_math_renderer = "mathml"
 
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist", "colon_fence"]
 myst_heading_anchors = 3
@@ -123,7 +141,46 @@ def skip_foreign(app, what, name, value, skip, options):
     return True if foreign or type(value).__name__ == "_tuplegetter" else None
 
 
+# --- formulas as MathML, which browsers show without a network
+
+FIRST = {"script": 0x1D49C, "double-struck": 0x1D538}
+"""Code points of A; letters that were there before are elsewhere."""
+
+ELSEWHERE = {"script": ("BEFHILMR", "ℬℰℱℋℐℒℳℛ"), "double-struck": ("CHNPQRZ", "ℂℍℕℙℚℝℤ")}
+
+
+def letter(found):
+    """A capital in a script that browsers draw by its own character only."""
+    variant, own = found[1], found[2]
+    letters, signs = ELSEWHERE[variant]
+    sign = dict(zip(letters, signs, strict=True)).get(own)
+    return f"<mi>{sign or chr(FIRST[variant] + ord(own) - ord('A'))}</mi>"
+
+
+def formula(text, display):
+    """MathML of LaTeX, with the signs and spaces that the converter leaves out."""
+    text = text.replace(r"\lvert", "|").replace(r"\rvert", "|")
+    found = latex2mathml.converter.convert(text, display=display)
+    found = found.replace("<mi>&#x0007E;</mi>", "<mo>&#x0223C;</mo>")
+    found = re.sub(r'<mi mathvariant="(script|double-struck)">([A-Z])</mi>', letter, found)
+    return re.sub(r"(<mi>(?:log|exp|max|min)</mi>)(?!<mo|<mspace)", rf"\1{THIN}", found)
+
+
+THIN = '<mspace width="0.167em"/>'
+
+
+def visit_math(translator, node):
+    translator.body.append(formula(node.astext(), "inline"))
+    raise SkipNode
+
+
+def visit_display(translator, node):
+    translator.body.append(f'<div class="formula">{formula(node.astext(), "block")}</div>')
+    raise SkipNode
+
+
 def setup(app):
+    app.add_html_math_renderer("mathml", (visit_math, None), (visit_display, None))
     copy_notebooks()
     write_reference()
     app.connect("autodoc-skip-member", skip_foreign)

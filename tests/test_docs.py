@@ -124,10 +124,18 @@ def test_documentation_builds_without_a_warning(site):
         "changelog",
         "theory/em",
         "theory/vb",
-        "theory/moves",
+        "migration/mclust",
+        "trust",
+        "glossary",
         "reference/index",
     ):
         assert (site / f"{page}.html").is_file()
+
+
+def test_formulas_need_no_network(site):
+    page = (site / "theory" / "em.html").read_text(encoding="utf-8")
+    assert page.count("<math ") > 50 and "mathjax" not in page.lower()
+    assert "merror" not in page and "<mi>&</mi>" not in page
 
 
 def test_reference_lists_the_public_names(site):
