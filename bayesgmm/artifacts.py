@@ -1,4 +1,4 @@
-"""The files of a fitted mixture: parameters.json, assignments.csv and figures."""
+"""The files of a command: parameters, assignments and tables, and figures."""
 
 import json
 import math
@@ -13,7 +13,14 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["PAIRED", "write_artifacts"]
+__all__ = [
+    "PAIRED",
+    "finite_rows",
+    "results",
+    "write_artifacts",
+    "write_calibration",
+    "write_selection",
+]
 
 PAIRED = 6
 """The most features of which pairs.png shows every pair."""
@@ -27,7 +34,8 @@ def write_artifacts(fitted: Fitted, folder: Path, figures: bool, note: Callable)
             (folder / picture.file).unlink(missing_ok=True)
     text = json.dumps(_parameters(fitted), indent=2, ensure_ascii=False, allow_nan=False)
     (folder / _PARAMETERS).write_text(text + "\n", encoding="utf-8")
-    fitted.assignments.to_csv(folder / _ASSIGNMENTS, index_label="row")
+    names = fitted.assignments.index.name or "row"
+    fitted.assignments.to_csv(folder / _ASSIGNMENTS, index_label=names)
     return [_PARAMETERS, _ASSIGNMENTS, *(_draw(fitted, folder, note) if figures else ())]
 
 
@@ -45,13 +53,14 @@ def _parameters(fitted: Fitted) -> dict[str, Any]:
         "data": fitted.name,
         "n_samples": len(fitted.X),
         "feature_names": list(fitted.X.columns),
+        "standardized": None if fitted.scaling is None else fitted.scaling._asdict(),
         "n_components": model.n_components_,
         "covariance_type": model.covariance_type,
         "weights": model.weights_.tolist(),
         "means": model.means_.tolist(),
         "covariances": model.covariances_.tolist(),
         **fitted.measures,
-        **{name: _rows(table) for name, (_, table) in fitted.tables.items()},
+        **{name: finite_rows(table.reset_index()) for name, (_, table) in fitted.tables.items()},
         "converged": model.converged_,
         "n_iter": model.n_iter_,
         "seed": model.random_state,
@@ -61,10 +70,21 @@ def _parameters(fitted: Fitted) -> dict[str, Any]:
     }
 
 
-def _rows(table: Any) -> list[dict[str, Any]]:
-    """A DataFrame as JSON has it: its rows, their index first; what is not a number is null."""
-    rows = table.reset_index().to_dict("records")
+def results(fitted: Fitted) -> dict[str, Any]:
+    """What --json prints: what parameters.json holds, and the assignment of every row."""
+    found = fitted.assignments
+    return {
+        **_parameters(fitted),
+        "rows": found.index.tolist(),
+        "labels": found["label"].tolist(),
+        "uncertainty": found["uncertainty"].tolist(),
+    }
+
+
+def finite_rows(table: Any) -> list[dict[str, Any]]:
+    """The rows of a DataFrame as JSON has them: what is not a number is null."""
     missing = lambda value: isinstance(value, float) and not math.isfinite(value)  # noqa: E731
+    rows = table.to_dict("records")
     return [{k: None if missing(v) else v for k, v in row.items()} for row in rows]
 
 
@@ -138,3 +158,40 @@ def _draw(fitted: Fitted, folder: Path, note: Callable) -> Iterator[str]:
             picture.draw(plots, fitted.model, fitted.X, figure)
             figure.savefig(folder / picture.file, dpi=150)
             yield picture.file
+
+
+# --- the files of other commands ------------------------------------------------------------------
+
+
+def write_selection(
+    found: Any, spread: "pd.DataFrame | None", folder: Path, figures: bool
+) -> list[str]:
+    """The names of the files of a table of models, and of what a bootstrap made of the best."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [_TABLE]
+    found.table.to_csv(folder / _TABLE, index=False)
+    if spread is not None:
+        written.append("bootstrap.csv")
+        spread.to_csv(folder / written[-1])
+    if figures:
+        from matplotlib.figure import Figure
+
+        written.append("selection.png")
+        figure = Figure(figsize=(7.0, 4.4), layout="constrained")
+        found.plot(ax=figure.subplots())
+        figure.savefig(folder / written[-1], dpi=150)
+    return written
+
+
+def write_calibration(found: Any, folder: Path) -> list[str]:
+    """The names of the files of a calibration."""
+    from matplotlib.figure import Figure
+
+    folder.mkdir(parents=True, exist_ok=True)
+    found.table.to_csv(folder / _TABLE)
+    figure = found.plot(figure=Figure(layout="constrained"))
+    figure.savefig(folder / "calibration.png", dpi=150)
+    return [_TABLE, "calibration.png"]
+
+
+_TABLE = "table.csv"

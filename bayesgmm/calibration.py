@@ -173,13 +173,15 @@ class Calibration:
         """`summary`."""
         return self.summary()
 
-    def plot(self, *, prob: float = 0.95) -> Any:
+    def plot(self, *, prob: float = 0.95, figure: Any = None) -> Any:
         """Distribution functions of the PIT values less the diagonal, with simultaneous bands.
 
         Parameters
         ----------
         prob : float, default 0.95
             That a calibrated quantity stays within its band.
+        figure : matplotlib Figure, optional
+            An empty one to draw on; a new one when not given.
 
         Returns
         -------
@@ -188,7 +190,7 @@ class Calibration:
         from bayesgmm.plots import plot_calibration
 
         bands = {name: uniformity.band(v.to_numpy(), prob) for name, v in self.pit.items()}
-        return plot_calibration(bands)
+        return plot_calibration(bands, figure=figure)
 
 
 # --- the whole ------------------------------------------------------------------------------------

@@ -1,12 +1,13 @@
-"""The mixture that the command line fits: its number of components by BIC, its assignments."""
+"""The mixture that the command line fits: its method, its assignments, what is told of it."""
 
 import math
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from bayesgmm.io.tables import Scaling
 
 __all__ = [
     "LARGEST_AUTO",
@@ -17,6 +18,7 @@ __all__ = [
     "assignments",
     "count",
     "fit_mixture",
+    "predictions",
     "told",
 ]
 
@@ -31,15 +33,15 @@ class Trial(NamedTuple):
     ----------
     n_components : int
     log_likelihood, bic : float or None
-        None where the fit was singular.
+        None where every start ended in a singular covariance.
     verdict : str
         Why it is out of the running; empty if it is not.
     """
 
     n_components: int
-    log_likelihood: float | None = None
-    bic: float | None = None
-    verdict: str = "singular"
+    log_likelihood: float | None
+    bic: float | None
+    verdict: str
 
 
 class Fitted(NamedTuple):
@@ -59,6 +61,8 @@ class Fitted(NamedTuple):
         A key of `METHODS`.
     measures, tables : dict
         What that row makes of the model.
+    scaling : Scaling or None
+        By which the columns of X were standardised.
     """
 
     name: str
@@ -69,6 +73,7 @@ class Fitted(NamedTuple):
     method: str
     measures: dict[str, Any]
     tables: dict[str, tuple[str, "pd.DataFrame"]]
+    scaling: "Scaling | None" = None
 
 
 class Method(NamedTuple):
@@ -197,59 +202,46 @@ def _fit_em(
     note: Callable,
     quiet: bool,
 ) -> tuple[Any, list[Trial]]:
-    from tqdm import tqdm
-
     from bayesgmm.estimators.em import GaussianMixture
+    from bayesgmm.estimators.selection import select_model
 
     N, D = X.shape
-    size = _size(X)
     if n_components is not None:
-        note(f"fitting {size}")
+        note(f"fitting {_size(X)}")
         return GaussianMixture(n_components, **settings).fit(X), []
     largest = max(1, min(LARGEST_AUTO, N // (D + 1)))  # D + 1 points to a full covariance
-    note(f"fitting {size} with 1 to {count(largest, 'component')}")
-    models = [GaussianMixture(K, **settings) for K in range(1, largest + 1)]
-    bar = tqdm(models, desc="components", leave=False, disable=quiet or None)
-    fits = [_try(model, X) for model in bar]  # a bar on terminals only
-    candidates = [fit for fit in fits if not fit[1].verdict]  # with one component at least
-    model, kept = min(candidates, key=lambda fit: float(fit[1].bic))
-    if kept.n_components == largest > 1:
+    note(f"fitting {_size(X)} with 1 to {count(largest, 'component')}")
+    family = settings.pop("covariance_type")
+    own = {**settings, "min_count": D + 1, "progress_bar": not quiet}
+    found = select_model(X, range(1, largest + 1), family, **own)
+    model = found.best_estimator_
+    _warn_of_short_fits(found.table, model)
+    if model.n_components == largest > 1:
         note(f"BIC is smallest for the most components tried; for more than {largest} use -k")
-    return model, [trial for _, trial in fits]
+    return model, [_trial(row) for row in found.table.to_dict("records")]
 
 
-def _try(model: Any, X: "pd.DataFrame") -> tuple[Any, Trial]:
-    """Fit; a singular fit of several components is no candidate, of one it is an error."""
-    from bayesgmm.estimators.em import SINGULAR
+def _warn_of_short_fits(table: "pd.DataFrame", model: Any) -> None:
+    """A BIC of a fit that has not converged is too large."""
+    from bayesgmm.estimators.checks import warn_not_converged
 
-    K = model.n_components
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            model.fit(X)
-    except ValueError as error:
-        if K == 1 or str(error) != SINGULAR:
-            raise
-        return model, Trial(K)
-    for warning in caught:
-        text = f"{count(K, 'component')}: {warning.message}"
-        warnings.warn(text, warning.category, stacklevel=2)
-    log_likelihood = model.score(X) * len(X)
-    return model, Trial(K, log_likelihood, model.bic(X), _verdict(model, X.shape))
+    short = table.loc[~table["converged"] & table["bic"].notna(), "n_components"]
+    if len(short):
+        warn_not_converged(
+            f"The fits with {', '.join(map(str, short))} components did not converge in "
+            f"max_iter={model.max_iter} iterations. Raise max_iter, or tol."
+        )
 
 
-def _verdict(model: Any, shape: tuple[int, int]) -> str:
-    """Why the likelihood of a fit should not be believed, if so.
+def _trial(row: dict[str, Any]) -> Trial:
+    """A row of the table of models.
 
     A covariance of its own fits D + 1 points or fewer as closely as the ridge lets it: such a
     component is a spike of the likelihood, and its BIC means nothing.
     """
-    from bayesgmm.core import FAMILIES
-
-    N, D = shape
-    fewest = model.weights_.min() * N
-    if model.n_components == 1 or FAMILIES[model.covariance_type].pooled or fewest > D + 1:
-        return ""
-    return f"out: a cluster of {fewest:.1f} points"
+    numbers = (row["log_likelihood"], row["bic"])
+    known = [None if math.isnan(number) else number for number in numbers]
+    return Trial(row["n_components"], *known, "singular" if row["singular"] else "")
 
 
 def _of_vb(model: Any, X: "pd.DataFrame") -> dict[str, Any]:
@@ -299,22 +291,36 @@ METHODS = {
 """What --method may be."""
 
 
-def told(name: str, X: "pd.DataFrame", model: Any, trials: list[Trial], method: str) -> Fitted:
+def told(
+    name: str,
+    X: "pd.DataFrame",
+    model: Any,
+    trials: list[Trial],
+    method: str,
+    scaling: "Scaling | None" = None,
+) -> Fitted:
     """A fitted model, with all that is told of it looked up once."""
-    row, found = METHODS[method], assignments(model, X)
-    return Fitted(name, X, model, trials, found, method, row.measures(model, X), row.tables(model))
+    row, found = METHODS[method], assignments(model, X, model.labels_)
+    measures, tables = row.measures(model, X), row.tables(model)
+    return Fitted(name, X, model, trials, found, method, measures, tables, scaling)
 
 
-def assignments(model: Any, X: "pd.DataFrame") -> "pd.DataFrame":
+def assignments(model: Any, X: "pd.DataFrame", labels: Any) -> "pd.DataFrame":
     """Of every row of X: label, probability of each component, uncertainty, entropy."""
     import pandas as pd
 
     names = [f"probability_{k}" for k in range(model.n_components_)]
-    labels = pd.Series(model.labels_, name="label", index=X.index)
+    labels = pd.Series(labels, name="label", index=X.index)
     probabilities = pd.DataFrame(model.predict_proba(X), columns=names, index=X.index)
     return pd.concat([labels, probabilities, model.uncertainty(X)], axis=1)
 
 
-def count(number: int, noun: str) -> str:
+def predictions(model: Any, X: "pd.DataFrame") -> "pd.DataFrame":
+    """The same of new rows, and the log density of the mixture at each."""
+    found = assignments(model, X, model.predict(X))
+    return found.assign(log_density=model.score_samples(X))
+
+
+def count(number: int, noun: str, nouns: str | None = None) -> str:
     """``1 row``, ``2 rows``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"{number} {noun if number == 1 else nouns or noun + 's'}"

@@ -477,13 +477,15 @@ class _View(NamedTuple):
     labels: np.ndarray | None  # [N]
 
 
-def plot_calibration(bands: dict[str, Any]) -> Figure:
+def plot_calibration(bands: dict[str, Any], *, figure: Figure | None = None) -> Figure:
     """Distribution functions of calibration ranks less the uniform one, one panel a quantity.
 
     Parameters
     ----------
     bands : dict from the name of a quantity to posterior.uniformity.Band
         `bayesgmm.calibrate(...).plot()` makes them.
+    figure : matplotlib Figure, optional
+        An empty one to draw on, whose size is set; a new one when not given.
 
     Returns
     -------
@@ -493,15 +495,9 @@ def plot_calibration(bands: dict[str, Any]) -> Figure:
     """
     columns = min(4, len(bands))
     rows = -(-len(bands) // columns)
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(2.3 * columns, 1.7 * rows + 0.3),
-        layout="constrained",
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-    )
+    figure = plt.figure(layout="constrained") if figure is None else figure
+    figure.set_size_inches(2.3 * columns, 1.7 * rows + 0.3)
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for ax, (name, band) in zip(axes.flat, bands.items(), strict=False):
         ax.fill_between(band.points, band.lower, band.upper, color="0.85", linewidth=0)
         ax.axhline(0.0, color="0.5", linewidth=0.8)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from numbers import Integral
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from bayesgmm.fitting import MEASURES, METHODS, Fitted, count
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["DOUBTFUL", "LISTED", "WIDTH", "report"]
+__all__ = ["DOUBTFUL", "LISTED", "WIDTH", "heading", "report", "small", "titled"]
 
 WIDTH = 80
 """Columns of the terminal that results are laid out for."""
@@ -28,15 +29,21 @@ def report(fitted: Fitted) -> Iterator[str]:
     if fitted.trials:
         yield _trials(fitted)
     for title, table in fitted.tables.values():
-        yield _table(title, table)
+        yield titled(title, table)
     yield _clusters(fitted)
     if fitted.model.n_components_ > 1:
         yield _least_certain(fitted)
 
 
+def heading(name: str, X: "pd.DataFrame") -> list[str]:
+    """Lines that say what the data are; that features are standardised is in their names."""
+    N, D = X.shape
+    points = f"{count(N, 'point')}, {count(D, 'feature')}: {', '.join(X.columns)}"
+    return fill(f"{name}: {points}", WIDTH, subsequent_indent="  ").splitlines()
+
+
 def _heading(fitted: Fitted) -> str:
-    model, (N, D) = fitted.model, fitted.X.shape
-    points = f"{count(N, 'point')}, {count(D, 'feature')}: {', '.join(fitted.X.columns)}"
+    model = fitted.model
     ended = "converged" if model.converged_ else "NOT converged"
     method = METHODS[fitted.method]
     measures = fitted.measures
@@ -45,7 +52,7 @@ def _heading(fitted: Fitted) -> str:
     )
     return "\n".join(
         [
-            fill(f"{fitted.name}: {points}", WIDTH, subsequent_indent="  "),
+            *heading(fitted.name, fitted.X),
             fill(_fitted_by(model, method.words), WIDTH, subsequent_indent="  "),
             f"{judged}, {ended} in {count(model.n_iter_, 'iteration')}",
             *([_evidence(measures["evidence"])] if "evidence" in measures else []),
@@ -80,10 +87,18 @@ def _trials(fitted: Fitted) -> str:
         verdicts.append("kept" if kept else trial.verdict)
     lines = _lines(list(zip(*rows, strict=True)))
     lines = [f"{line}  {verdict}".rstrip() for line, verdict in zip(lines, verdicts, strict=True)]
+    if "singular" in verdicts:
+        lines.append(fill(SINGULAR.format(fitted.X.shape[1] + 1), WIDTH))
     return "\n".join(["Number of components, by the smallest BIC", *lines])
 
 
-def _table(title: str, table: "pd.DataFrame") -> str:
+SINGULAR = (
+    "singular: a component collapses, or holds no more than {} points, which a covariance of its "
+    "own fits as closely as the ridge lets it; such a BIC means nothing"
+)
+
+
+def titled(title: str, table: "pd.DataFrame") -> str:
     """A table under its title, numbers to three digits."""
     columns = [[table.index.name or "", *map(str, table.index)]]
     for name, values in table.items():
@@ -92,6 +107,8 @@ def _table(title: str, table: "pd.DataFrame") -> str:
 
 
 def _digits(value: float) -> str:
+    if isinstance(value, Integral):
+        return str(value)
     if math.isnan(value):
         return "-"
     return f"{value:.3f}" if abs(value) < LONG else f"{value:.0f}"
@@ -130,7 +147,7 @@ def _cluster_columns(fitted: Fitted) -> list[list[str]]:
         ["points", *map(str, sums["points"])],
         ["weight", *(f"{weight:.3f}" for weight in summary["weight"])],
         *features,
-        ["uncertainty", *map(_small, sums["uncertainty"] / sums["points"])],
+        ["uncertainty", *map(small, sums["uncertainty"] / sums["points"])],
         ["doubtful", *map(str, sums["doubtful"])],
     ]
 
@@ -139,12 +156,16 @@ def _least_certain(fitted: Fitted) -> str:
     found = fitted.assignments
     doubtful = (found["uncertainty"] > DOUBTFUL).sum()
     least = found.sort_values("uncertainty", ascending=False, kind="stable").head(LISTED)
-    columns = [["row", *map(str, least.index)], ["uncertainty", *map(_small, least["uncertainty"])]]
+    name = least.index.name or "row"
+    columns = [
+        [str(name), *map(str, least.index)],
+        ["uncertainty", *map(small, least["uncertainty"])],
+    ]
     ranked = least.filter(regex=r"^probability_\d+$").to_numpy()
     order = (-ranked).argsort(axis=1, kind="stable")
     for place, title in enumerate(["most probable", "next"]):
         pairs = [(k, p[k]) for k, p in zip(order[:, place], ranked, strict=True)]
-        columns.append([title, *(f"{k} ({_small(p)})" for k, p in pairs)])
+        columns.append([title, *(f"{k} ({small(p)})" for k, p in pairs)])
     title = (
         f"Least certain points ({doubtful} of {len(found)} doubtful), "
         "clusters with their probabilities"
@@ -152,7 +173,7 @@ def _least_certain(fitted: Fitted) -> str:
     return "\n".join([title, *_lines(columns)])
 
 
-def _small(value: float) -> str:
+def small(value: float) -> str:
     """A number from 0 to 1 with three decimals; tiny is not zero."""
     if math.isnan(value):
         return "-"

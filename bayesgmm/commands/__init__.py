@@ -1,0 +1,7 @@
+"""What the command ``bayesgmm`` can do: a row a subcommand, in the order of its help."""
+
+from bayesgmm.commands import bundled, calibrate, fit, predict, select
+
+__all__ = ["COMMANDS"]
+
+COMMANDS = (fit.COMMAND, select.COMMAND, predict.COMMAND, bundled.COMMAND, calibrate.COMMAND)
