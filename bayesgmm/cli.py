@@ -51,7 +51,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _parser().parse_args(argv)
         if argv is None:
             enable_compilation_cache()
-        arguments.given = list(sys.argv[1:] if argv is None else argv)
         with _one_line_warnings(arguments.command.words), _kept_interrupts():
             arguments.command.run(arguments)
         sys.stdout.flush()

@@ -202,8 +202,10 @@ def _fit_em(
     note: Callable,
     quiet: bool,
 ) -> tuple[Any, list[Trial]]:
+    from bayesgmm.core import FAMILIES
     from bayesgmm.estimators.em import GaussianMixture
     from bayesgmm.estimators.selection import select_model
+    from bayesgmm.messages import lookup
 
     N, D = X.shape
     if n_components is not None:
@@ -212,6 +214,7 @@ def _fit_em(
     largest = max(1, min(LARGEST_AUTO, N // (D + 1)))  # D + 1 points to a full covariance
     note(f"fitting {_size(X)} with 1 to {count(largest, 'component')}")
     family = settings.pop("covariance_type")
+    lookup(FAMILIES, family, "covariance_type")  # select_model knows "all", too
     own = {**settings, "min_count": D + 1, "progress_bar": not quiet}
     found = select_model(X, range(1, largest + 1), family, **own)
     model = found.best_estimator_
@@ -228,8 +231,8 @@ def _warn_of_short_fits(table: "pd.DataFrame", model: Any) -> None:
     short = table.loc[~table["converged"] & table["bic"].notna(), "n_components"]
     if len(short):
         warn_not_converged(
-            f"The fits with {', '.join(map(str, short))} components did not converge in "
-            f"max_iter={model.max_iter} iterations. Raise max_iter, or tol."
+            f"the fits with {', '.join(map(str, short))} components did not converge in "
+            f"max_iter={model.max_iter} iterations: their BIC is too large. Raise max_iter, or tol."
         )
 
 

@@ -412,7 +412,8 @@ def test_calibrate_tells_what_calibrate_finds(calls, calibrated, tmp_path):
     assert all(rows[name] == small(p) for name, p in found.items())
     assert "not calibrated: the ranks of n_clusters are not uniform" in " ".join(out.split())
     assert out.endswith(
-        "ranks other than uniform: raise --thin.\n\n1.0e-03 of the sweeps had no room for another component.\n"
+        "ranks other than uniform: raise --thin.\n\n"
+        "1.0e-03 of the sweeps had no room for another component.\n"
     )
     assert "bayesgmm: sampling 20 posteriors of 8 points, 1 feature" in err
     assert plt.imread(tmp_path / "calibration.png")[..., :3].std() > 0.02
