@@ -21,7 +21,7 @@ import bayesgmm
 from bayesgmm import calibration, cli, datasets
 from bayesgmm.calibration import Calibration
 from bayesgmm.cli import main
-from bayesgmm.commands import COMMANDS
+from bayesgmm.commands import COMMANDS, select, words
 from bayesgmm.core import FAMILIES
 from bayesgmm.text import WIDTH, small
 
@@ -157,6 +157,7 @@ def test_select_as_json(asked):
         (["--families", "EII,,"], "--families: must be names of families with commas between"),
         (["--criterion", "BIC"], "--criterion must be one of 'bic', 'aic', 'icl'; got 'BIC'. Did"),
         (["--ridge", "1e-3", "--prior", "data-scaled"], "--ridge has no part beside --prior"),
+        (["--test", "9", "--prior", "data-scaled"], "--test has no part beside --prior"),
         (["--save", "best.nc"], "--save: the file of a fit by em must end in .npz, got 'best.nc'"),
         (["--save", "gone/best.npz"], "--save: there is no folder 'gone'"),
         (["--output", __file__], "test_commands.py' is a file, not a folder."),
@@ -477,3 +478,16 @@ def test_a_word_for_every_option(tmp_path):
         command.add(parser)
         assert all(action.help for action in parser._actions)
         assert not Path(command.name).exists()
+
+
+def test_what_is_said_in_python_is_said_in_options():
+    said = words.spoken(
+        "raise thin, or go on with warm_start=True; n_components = 3, n_samples = 2"
+    )
+    assert said == "raise --thin, or take more --samples; --components = 3, rows = 2"
+    failed = (
+        "without points: `failed` says which. They are. Try kind='weighted', or fewer components."
+    )
+    assert words.spoken(failed, select.WORDS_OF_SELECT) == (
+        "without points. They are. Try fewer components."
+    )

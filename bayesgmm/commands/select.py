@@ -36,6 +36,8 @@ WORDS_OF_SELECT = WORDS | {
     "covariance_type": "--families",
     "criterion": "--criterion",
     "n_bootstrap": "--bootstrap",
+    "points: `failed` says which. They": "points. They",
+    "Try kind='weighted', or fewer components": "Try fewer components",
 }
 
 BEST = 10
@@ -108,6 +110,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument_group("computation").add_argument
     option("--seed", **SEED, help="seed of the random starts (default %(default)s)")
     option("--n-init", type=positive, metavar="N", help="starts of each model (default 4)")
+    option("--max-iter", type=positive, metavar="N", help="most iterations (default 1000)")
     option("--bootstrap", type=positive, metavar="N", help=BOOTSTRAP_HELP)
     option("--test", type=positive, metavar="N", help=TEST_HELP)
     option = parser.add_argument_group("output").add_argument
@@ -159,7 +162,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Of `select_model`, those that were given."""
-    options = {"n_init": arguments.n_init, "prior": arguments.prior}
+    options = {name: getattr(arguments, name) for name in ("n_init", "max_iter", "prior")}
+    if arguments.test is not None and arguments.prior is not None:
+        raise CommandError("--test has no part beside --prior: it compares likelihoods.")
     if arguments.ridge is not None:
         if arguments.prior is not None:
             raise CommandError("--ridge has no part beside --prior: leave one of them out.")
@@ -184,9 +189,9 @@ def _compare(
     if arguments.test is not None:
         more = found.best_n_components_ + 1
         note(f"testing {count(more - 1, 'component')} against {more}")
-        test = found.likelihood_ratio_test(
-            table.X, n_bootstrap=arguments.test, random_state=arguments.seed
-        )
+        fitted = {name: options[name] for name in ("reg_covar", "max_iter") if name in options}
+        fitted["random_state"] = arguments.seed
+        test = found.likelihood_ratio_test(table.X, n_bootstrap=arguments.test, **fitted)
     return Compared(table, found, spread, test)
 
 
@@ -278,6 +283,7 @@ def _command(found: Any, arguments: argparse.Namespace) -> str:
         "--prior": arguments.prior,
         "--seed": arguments.seed or None,
         "--n-init": arguments.n_init,
+        "--max-iter": arguments.max_iter,
     }
     if arguments.prior is None:
         given["--ridge"] = f"{arguments.ridge or 0:g}"

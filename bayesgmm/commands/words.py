@@ -32,6 +32,7 @@ WORDS = {
     "reg_covar[1]": "--ridge",
     "reg_covar": "--ridge",
     "n_samples": "rows",
+    "go on with warm_start=True": "take more --samples",
     "sample(s)": "row(s)",
 }
 """What the library calls it, and what the command line does; a subcommand may differ from it."""
