@@ -153,8 +153,8 @@ class Calibration:
             else "no sign that the sampler is not calibrated"
         )
         lines = [
-            f"Simulation-based calibration, {R} replicates of {self.n_samples} draws, every "
-            f"{self.thin}th of a chain after {self.n_warmup} sweeps: {said}.",
+            f"Simulation-based calibration, {R} replicates of {self.n_samples} draws, "
+            f"one in {self.thin} sweeps after a warm-up of {self.n_warmup}: {said}.",
             "",
             table.to_string(float_format=lambda value: f"{value:.3f}"),
         ]

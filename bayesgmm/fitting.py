@@ -91,7 +91,7 @@ class Method(NamedTuple):
     settings : tuple of str
         Those that parameters.json repeats.
     fit : callable
-        (X, n_components or None, settings, note, quiet) -> the model and its trials.
+        (X, n_components or None, settings, note, progress_bar) -> the model and its trials.
     tables : callable
         model -> what else is told of it: by its name in parameters.json, a title and a DataFrame.
     prior : callable
@@ -122,7 +122,7 @@ def fit_mixture(
     n_components: int | None,
     settings: dict[str, Any],
     note: Callable,
-    quiet: bool = False,
+    progress_bar: bool = False,
 ) -> tuple[Any, list[Trial]]:
     """The fitted mixture, and the trials by which its number of components was chosen.
 
@@ -130,7 +130,7 @@ def fit_mixture(
     """
     row = METHODS[method]
     own = {name: value for name, value in settings.items() if value is not None}
-    return row.fit(X, n_components, row.defaults | own, note, quiet)
+    return row.fit(X, n_components, row.defaults | own, note, progress_bar)
 
 
 def _size(X: "pd.DataFrame") -> str:
@@ -142,7 +142,7 @@ def _fit_vb(
     n_components: int | None,
     settings: dict[str, Any],
     note: Callable,
-    quiet: bool,
+    progress_bar: bool,
 ) -> tuple[Any, list[Trial]]:
     from bayesgmm.estimators.variational import BayesianGaussianMixture
 
@@ -164,13 +164,13 @@ def _fit_mcmc(
     n_components: int | None,
     settings: dict[str, Any],
     note: Callable,
-    quiet: bool,
+    progress_bar: bool,
 ) -> tuple[Any, list[Trial]]:
     from bayesgmm.estimators.mcmc import MCMCGaussianMixture
 
     note(f"sampling the posterior of {_size(X)}")
     K = "mfm" if n_components is None else n_components
-    return MCMCGaussianMixture(K, progress_bar=not quiet, **settings).fit(X), []
+    return MCMCGaussianMixture(K, progress_bar=progress_bar, **settings).fit(X), []
 
 
 def _prior_of_components(model: Any) -> dict[str, Any]:
@@ -200,7 +200,7 @@ def _fit_em(
     n_components: int | None,
     settings: dict[str, Any],
     note: Callable,
-    quiet: bool,
+    progress_bar: bool,
 ) -> tuple[Any, list[Trial]]:
     from bayesgmm.core import FAMILIES
     from bayesgmm.estimators.em import GaussianMixture
@@ -215,7 +215,7 @@ def _fit_em(
     note(f"fitting {_size(X)} with 1 to {count(largest, 'component')}")
     family = settings.pop("covariance_type")
     lookup(FAMILIES, family, "covariance_type")  # select_model knows "all", too
-    own = {**settings, "min_count": D + 1, "progress_bar": not quiet}
+    own = {**settings, "min_count": D + 1, "progress_bar": progress_bar}
     found = select_model(X, range(1, largest + 1), family, **own)
     model = found.best_estimator_
     _warn_of_short_fits(found.table, model)

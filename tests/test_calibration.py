@@ -93,7 +93,7 @@ def test_distributions_of_ones_own_are_calibrated():
 
 def test_what_is_said(found):
     said = str(found)
-    assert "60 replicates of 49 draws, every 8th" in said and "no sign" in said
+    assert "60 replicates of 49 draws, one in 8 sweeps" in said and "no sign" in said
     figure = found.plot()
     assert [ax.get_title() for ax in figure.axes[:2]] == ["n clusters", "log likelihood"]
 

@@ -405,7 +405,7 @@ def test_calibrate_tells_what_calibrate_finds(calls, calibrated, tmp_path):
     ((estimator, options),) = calls
     assert (estimator.n_components, estimator.component_prior) == (2, "conjugate")
     asked = {"means": [0.0], "sds": [1.0], "n_points": 8, "n_replicates": 20, "n_samples": 19}
-    asked |= {"thin": 2, "n_warmup": None, "random_state": 0, "progress_bar": True}
+    asked |= {"thin": 2, "n_warmup": None, "random_state": 0, "progress_bar": False}
     assert options == asked
     assert status == 0 and max(map(len, out.splitlines())) <= WIDTH
     rows = {row[0]: row[1] for row in table_of(out, "Ranks of the truth")}
@@ -491,3 +491,20 @@ def test_what_is_said_in_python_is_said_in_options():
     assert words.spoken(failed, select.WORDS_OF_SELECT) == (
         "without points. They are. Try fewer components."
     )
+
+
+def test_progress_is_shown_on_terminals(monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert words.watched(quiet=False) and not words.watched(quiet=True)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
+    assert not words.watched(quiet=False)
+
+
+def test_select_prints_what_was_asked_of_the_best(selected):
+    """With the errors of the parameters, and the test, within the width."""
+    cells = ["--components", "2", "--families", "E", "--bootstrap", "20", "--test", "9"]
+    status, out, _ = said("select", "galaxies", *cells)
+    assert status == 0 and max(map(len, out.splitlines())) <= WIDTH
+    assert len(table_of(out, "Parameters of the best, 95 % intervals (20 replicates, ")) == 1 + 6
+    row = table_of(out, "One component more than the best")[1]
+    assert row[:3] == ["2", "against", "3"] and row[-1] == "9"

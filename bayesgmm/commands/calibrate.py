@@ -28,6 +28,7 @@ from bayesgmm.commands.words import (
     say,
     say_json,
     spoken,
+    watched,
 )
 from bayesgmm.fitting import count
 from bayesgmm.io.tables import read_table, select_columns
@@ -156,7 +157,7 @@ def _calibrate(arguments: argparse.Namespace, scale: dict[str, Any]) -> Any:
         thin=arguments.thin,
         n_warmup=arguments.warmup,
         random_state=arguments.seed,
-        progress_bar=not arguments.quiet,
+        progress_bar=watched(arguments.quiet),
         **scale,
     )
 

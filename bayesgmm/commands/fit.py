@@ -21,7 +21,7 @@ from bayesgmm.commands.options import (
     wrapped,
 )
 from bayesgmm.commands.saved import check_saved, save
-from bayesgmm.commands.words import CommandError, in_words, noting, say, say_json
+from bayesgmm.commands.words import CommandError, in_words, noting, say, say_json, watched
 from bayesgmm.fitting import LARGEST_AUTO, METHODS, fit_mixture, told
 from bayesgmm.text import report
 
@@ -179,7 +179,12 @@ def run(arguments: argparse.Namespace) -> None:
         check_folder(folder)
     with in_words():
         model, trials = fit_mixture(
-            arguments.method, table.X, arguments.components, settings, note, arguments.quiet
+            arguments.method,
+            table.X,
+            arguments.components,
+            settings,
+            note,
+            watched(arguments.quiet),
         )
     fitted = told(table.name, table.X, model, trials, arguments.method, table.scaling)
     written = _write(fitted, folder, arguments, note)

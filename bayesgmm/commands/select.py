@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
+from textwrap import fill
 from typing import Any, NamedTuple
 
 from bayesgmm.artifacts import finite_rows, write_selection
@@ -26,9 +27,9 @@ from bayesgmm.commands.options import (
     wrapped,
 )
 from bayesgmm.commands.saved import check_saved, save
-from bayesgmm.commands.words import WORDS, CommandError, in_words, noting, say, say_json
+from bayesgmm.commands.words import WORDS, CommandError, in_words, noting, say, say_json, watched
 from bayesgmm.fitting import count
-from bayesgmm.text import heading, small, titled
+from bayesgmm.text import WIDTH, heading, small, titled
 
 __all__ = ["COMMAND"]
 
@@ -180,7 +181,7 @@ def _compare(
     K, families = arguments.components, arguments.families or "all"
     kinds = "all families" if families == "all" else count(len(families), "family", "families")
     note(f"fitting {K[0]} to {K[-1]} components of {kinds} to {count(len(table.X), 'row')}")
-    own = dict(random_state=arguments.seed, progress_bar=not arguments.quiet, **options)
+    own = dict(random_state=arguments.seed, progress_bar=watched(arguments.quiet), **options)
     found = select_model(table.X, K, families, arguments.criterion, **own)
     spread = test = None
     if arguments.bootstrap is not None:
@@ -224,10 +225,11 @@ def _text(compared: Compared, arguments: argparse.Namespace) -> Iterator[str]:
     yield titled(f"Best by {found.criterion.upper()}, less is better", _best(found))
     yield titled("Number of components, its approximate probability", _by_number(found))
     if compared.bootstrap is not None:
-        title = f"Parameters of the best, with 95 % intervals ({compared.bootstrap})"
-        yield titled(title, _spread(compared.bootstrap))
+        failed = compared.bootstrap.failed
+        counted = f"{count(len(failed), 'replicate')}, {failed.sum()} of them failed"
+        yield titled(f"Parameters of the best, 95 % intervals ({counted})", _spread(compared))
     if compared.test is not None:
-        yield titled("Likelihood ratio test of one component more", _tested(compared.test))
+        yield f"{titled(TITLE_OF_TEST, _tested(compared))}\n{fill(ABOUT_TEST, WIDTH)}"
     yield f"To fit the best with its figures:\n  {_command(found, arguments)}"
 
 
@@ -265,14 +267,28 @@ def _by_number(found: Any) -> Any:
     return best.assign(**columns)[list(columns)].rename_axis("components")
 
 
-def _spread(spread: Any) -> Any:
-    table = spread.summary().reset_index("parameter")
+def _spread(compared: Compared) -> Any:
+    table = compared.bootstrap.summary().reset_index("parameter")
     return table.rename(columns={"sd": "standard error"})
 
 
-def _tested(test: Any) -> Any:
-    kept = ["statistic", "p_value", "mcse", "n_bootstrap"]
-    return test.table[kept].rename_axis("components")
+TITLE_OF_TEST = "One component more than the best, by a likelihood ratio test"
+
+ABOUT_TEST = (
+    "p-value: how often data drawn from the best mixture gain as much from one component more as "
+    "these do; a small one speaks for it, or against Gaussian clusters"
+)
+
+
+def _tested(compared: Compared) -> Any:
+    names = {
+        "statistic": "statistic",
+        "p_value": "p-value",
+        "mcse": "its error",
+        "n_bootstrap": "replicates",
+    }
+    table = compared.test.table.rename(columns=names)[list(names.values())]
+    return table.set_axis([f"{K} against {K + 1}" for K in table.index]).rename_axis("components")
 
 
 def _command(found: Any, arguments: argparse.Namespace) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["WORDS", "CommandError", "in_words", "noting", "say", "say_json", "spoken"]
+__all__ = ["WORDS", "CommandError", "in_words", "noting", "say", "say_json", "spoken", "watched"]
 
 
 class CommandError(Exception):
@@ -78,3 +78,8 @@ def silent(line: str) -> None:
 def noting(quiet: bool) -> Callable[[str], None]:
     """How notes are said, or not."""
     return silent if quiet else note
+
+
+def watched(quiet: bool) -> bool:
+    """Whether progress is shown: on terminals, for a bar fills a file with its steps."""
+    return not quiet and sys.stderr.isatty()
