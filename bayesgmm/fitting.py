@@ -229,10 +229,11 @@ def _warn_of_short_fits(table: "pd.DataFrame", model: Any) -> None:
     from bayesgmm.estimators.checks import warn_not_converged
 
     short = table.loc[~table["converged"] & table["bic"].notna(), "n_components"]
+    short = short[short != model.n_components]  # of which select_model has said it
     if len(short):
         warn_not_converged(
-            f"the fits with {', '.join(map(str, short))} components did not converge in "
-            f"max_iter={model.max_iter} iterations: their BIC is too large. Raise max_iter, or tol."
+            f"fits with n_components = {', '.join(map(str, short))} did not converge in max_iter="
+            f"{model.max_iter} iterations, so that their BIC is too large: raise max_iter, or tol."
         )
 
 

@@ -641,9 +641,10 @@ def test_no_convergence_is_one_line(tmp_path):
 
 def test_fits_that_end_early_are_named(up_to_two, tmp_path):
     done = run(tmp_path, "fit", "galaxies", "--n-init", 2, "--max-iter", 1, "--no-figures")
-    (warned,) = [line for line in done.err.splitlines() if " warning: " in line]
-    said = "the fits with 1, 2 components did not converge in --max-iter=1 iterations: their BIC is"
-    assert said in warned
+    best, other = [line for line in done.err.splitlines() if " warning: " in line]
+    assert "The best cell (full, --components=2) has not converged" in best
+    said = "fits with --components = 1 did not converge in --max-iter=1 iterations, so that their"
+    assert said in other
 
 
 def test_interrupt(monkeypatch, capsys):

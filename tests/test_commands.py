@@ -155,9 +155,15 @@ def test_select_as_json(asked):
         (["--components", "100"], "--components = 100, rows = 82"),
         (["--families", "full,EEEE"], "--families must be one of 'full', 'tied'"),
         (["--families", "EII,,"], "--families: must be names of families with commas between"),
-        (["--criterion", "BIC"], "--criterion must be one of 'bic', 'aic', 'icl'; got 'BIC'. Did"),
+        (
+            ["--criterion", "BIC"],
+            "--criterion with --method='em' must be one of 'bic', 'aic', 'icl'",
+        ),
         (["--ridge", "1e-3", "--prior", "data-scaled"], "--ridge has no part beside --prior"),
         (["--test", "9", "--prior", "data-scaled"], "--test has no part beside --prior"),
+        (["--method", "vb", "--test", 9], "--test has no part in --method vb: it is of em."),
+        (["--samples", 9], "--samples has no part in --method em: it is of mcmc."),
+        (["--criterion", "held_out"], "needs folds: give --cv, as in --cv=5."),
         (["--save", "best.nc"], "--save: the file of a fit by em must end in .npz, got 'best.nc'"),
         (["--save", "gone/best.npz"], "--save: there is no folder 'gone'"),
         (["--output", __file__], "test_commands.py' is a file, not a folder."),
@@ -498,6 +504,20 @@ def test_progress_is_shown_on_terminals(monkeypatch):
     assert words.watched(quiet=False) and not words.watched(quiet=True)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
     assert not words.watched(quiet=False)
+
+
+def test_select_by_variational_bayes():
+    """More is better, and the best one is first."""
+    cells = ["--components", "1,2", "--families", "spherical", "--method", "vb"]
+    status, out, err = said("select", "galaxies", *cells)
+    assert status == 0 and "fitted by variational Bayes\n" in out and "To fit" not in out
+    header, *best = table_of(out, "Best by lower bound of the log evidence, nats: more is better")
+    assert " ".join(header) == "family components clusters lower bound probability"
+    assert float(best[0][3]) > float(best[1][3])
+    asked = bayesgmm.select_model(
+        datasets.load_galaxies()[0], [1, 2], "spherical", method="vb", random_state=0
+    )
+    assert best[0][3] == f"{asked.table['lower_bound'].max():.2f}"
 
 
 def test_select_prints_what_was_asked_of_the_best(selected):

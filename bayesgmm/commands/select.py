@@ -2,15 +2,13 @@
 
 import argparse
 import os
-import shlex
 import sys
-from collections.abc import Callable, Iterator
-from importlib.metadata import version
+from collections.abc import Callable
 from pathlib import Path
-from textwrap import fill
-from typing import Any, NamedTuple
+from typing import Any
 
-from bayesgmm.artifacts import finite_rows, write_selection
+from bayesgmm.artifacts import write_selection
+from bayesgmm.commands.comparison import SHOWN, Compared, paragraphs_of, results_of
 from bayesgmm.commands.options import (
     SEED,
     STANDARDIZE,
@@ -29,11 +27,12 @@ from bayesgmm.commands.options import (
 from bayesgmm.commands.saved import check_saved, save
 from bayesgmm.commands.words import WORDS, CommandError, in_words, noting, say, say_json, watched
 from bayesgmm.fitting import count
-from bayesgmm.text import WIDTH, heading, small, titled
 
 __all__ = ["COMMAND"]
 
 WORDS_OF_SELECT = WORDS | {
+    "with method": "with --method",
+    "cv": "--cv",
     "covariance_type": "--families",
     "criterion": "--criterion",
     "n_bootstrap": "--bootstrap",
@@ -41,19 +40,19 @@ WORDS_OF_SELECT = WORDS | {
     "Try kind='weighted', or fewer components": "Try fewer components",
 }
 
-BEST = 10
-"""So many of the best models are printed."""
-
 DESCRIPTION = """\
     Fit Gaussian mixtures with different numbers of components and covariance
-    families by expectation-maximization, and compare them.
+    families, and compare them.
 
     Prints the best models, how probable each number of components is, and the
-    command that fits the best one. All criteria are the less the better; BIC is
-    -2 log likelihood + parameters x log rows (mclust states minus that). The
-    probabilities are exp(-BIC / 2) over their sum: approximate, for the models of
-    the table alone, each as probable as the others beforehand. A model in which
-    a component collapses on a few points is singular, and is never chosen."""
+    command that fits the best one. With em, BIC is -2 log likelihood + parameters
+    x log rows, the less the better (mclust states minus that); with vb it is the
+    lower bound of the log evidence, with mcmc the density that is expected at new
+    points (leave-one-out), the more the better. The probabilities are approximate,
+    exp(-BIC / 2) or the exponential of the bound over the sum of these: for the
+    models of the table alone, each as probable as the others beforehand. A model
+    in which a component collapses on a few points is singular, and is never
+    chosen."""
 
 EXAMPLES = """\
     examples:
@@ -61,6 +60,8 @@ EXAMPLES = """\
           1 to 9 components, all fourteen families
       bayesgmm select flowers.csv --components 2:5 --families EEE,VVV
           four numbers of components, two families
+      bayesgmm select faithful --method vb --components 1:6
+          by the bound of the log evidence, of variational Bayes
       bayesgmm select faithful --output faithful-models --save best.npz
           the whole table and its figure, and the best mixture for bayesgmm predict
       bayesgmm select galaxies --bootstrap 999 --test 99
@@ -76,11 +77,20 @@ FAMILY_HELP = """\
 
 COMPONENTS_HELP = "numbers of components: 4, 2,3,5 or 1:9, both ends included (default 1:9)"
 
-CRITERION_HELP = """\
-    the model of its least value is the best: bic (the default), aic, or icl, which is BIC for
-    clusters that are well apart"""
+METHOD_HELP = "the fits: em (the default), vb or mcmc, of which each takes longer than the last"
 
-PRIOR_HELP = "data-scaled: fits that no few points can spoil"
+CRITERION_HELP = """\
+    what the best is the best by: with em bic (the default), aic or icl, which is BIC for clusters
+    that are well apart; with vb lower_bound; with mcmc elpd_loo (the default) or log_evidence;
+    with any, and --cv, held_out"""
+
+CV_HELP = """\
+    fit each model N times more, without a part of the rows each time, and print the mean log
+    density of a row left out"""
+
+PRIOR_HELP = """\
+    with em, data-scaled: fits that no few points can spoil; with mcmc that of the components, as
+    bayesgmm fit has it"""
 
 RIDGE_HELP = "added to variances, as a share of each feature's variance (default 0)"
 
@@ -101,17 +111,25 @@ def add(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``bayesgmm select``."""
     add_table(parser)
     option = parser.add_argument_group("models").add_argument
+    option("--method", choices=tuple(SHOWN), default="em", help=METHOD_HELP)
     option(
         "-k", "--components", type=numbers, default="1:9", metavar="NUMBERS", help=COMPONENTS_HELP
     )
     option("--families", type=names("families"), metavar="A,B,C", help="see below (default: all)")
-    option("--criterion", default="bic", metavar="NAME", help=CRITERION_HELP)
+    option("--criterion", metavar="NAME", help=CRITERION_HELP)
+    option("--cv", type=positive, metavar="N", help=CV_HELP)
     option("--prior", metavar="PRIOR", help=PRIOR_HELP)
     option("--ridge", type=float, metavar="SHARE", help=RIDGE_HELP)
     option = parser.add_argument_group("computation").add_argument
     option("--seed", **SEED, help="seed of the random starts (default %(default)s)")
-    option("--n-init", type=positive, metavar="N", help="starts of each model (default 4)")
-    option("--max-iter", type=positive, metavar="N", help="most iterations (default 1000)")
+    option(
+        "--n-init", type=positive, metavar="N", help="starts of each model (default 4; em and vb)"
+    )
+    option(
+        "--max-iter", type=positive, metavar="N", help="most iterations (default 1000; em and vb)"
+    )
+    option("--samples", type=positive, metavar="N", help="draws of each chain (default 1000; mcmc)")
+    option("--thin", type=positive, metavar="N", help="sweeps a draw (default 1; with mcmc)")
     option("--bootstrap", type=positive, metavar="N", help=BOOTSTRAP_HELP)
     option("--test", type=positive, metavar="N", help=TEST_HELP)
     option = parser.add_argument_group("output").add_argument
@@ -133,20 +151,11 @@ def epilog() -> str:
 # --- run ------------------------------------------------------------------------------------------
 
 
-class Compared(NamedTuple):
-    """What is told: the models, and what was asked of the best of them."""
-
-    table: Table
-    found: Any
-    bootstrap: Any
-    test: Any
-
-
 def run(arguments: argparse.Namespace) -> None:
     """Fit the models, print and write."""
     note = noting(arguments.quiet)
     options = _options(arguments)
-    check_saved(arguments.save, "em")
+    check_saved(arguments.save, arguments.method)
     if arguments.output is not None:
         check_folder(arguments.output)
     table = read(arguments, note)
@@ -154,23 +163,46 @@ def run(arguments: argparse.Namespace) -> None:
         compared = _compare(table, arguments, options, note)
     written = _write(compared, arguments)
     if arguments.json:
-        say_json(_results(compared))
+        say_json(results_of(compared))
     else:
-        say("\n\n".join(_text(compared, arguments)), sys.stdout)
+        say("\n\n".join(paragraphs_of(compared, arguments)), sys.stdout)
     for line in written:
         note(line)
 
 
+OF_METHODS = {
+    "ridge": ("em", "vb"),
+    "prior": ("em", "mcmc"),
+    "n_init": ("em", "vb"),
+    "max_iter": ("em", "vb"),
+    "samples": ("mcmc",),
+    "thin": ("mcmc",),
+    "bootstrap": ("em",),
+    "test": ("em",),
+}
+"""Options that only some of the methods have."""
+
+
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Of `select_model`, those that were given."""
-    options = {name: getattr(arguments, name) for name in ("n_init", "max_iter", "prior")}
-    if arguments.test is not None and arguments.prior is not None:
-        raise CommandError("--test has no part beside --prior: it compares likelihoods.")
-    if arguments.ridge is not None:
-        if arguments.prior is not None:
-            raise CommandError("--ridge has no part beside --prior: leave one of them out.")
-        options["reg_covar"] = ("relative", arguments.ridge)
-    return {name: value for name, value in options.items() if value is not None}
+    method = arguments.method
+    given = {name: getattr(arguments, name) for name in OF_METHODS}
+    given = {name: value for name, value in given.items() if value is not None}
+    for name in given:
+        if method not in OF_METHODS[name]:
+            flag, theirs = f"--{name.replace('_', '-')}", " and ".join(OF_METHODS[name])
+            raise CommandError(f"{flag} has no part in --method {method}: it is of {theirs}.")
+    for other in ("ridge", "test"):
+        if method == "em" and "prior" in given and other in given:
+            raise CommandError(f"--{other} has no part beside --prior: leave one of them out.")
+    options = {name: given[name] for name in ("n_init", "max_iter", "thin") if name in given}
+    if "ridge" in given:
+        options["reg_covar"] = ("relative", given["ridge"])
+    if "prior" in given:
+        options["component_prior" if method == "mcmc" else "prior"] = given["prior"]
+    if "samples" in given:
+        options["n_samples"] = given["samples"]
+    return options
 
 
 def _compare(
@@ -182,7 +214,8 @@ def _compare(
     kinds = "all families" if families == "all" else count(len(families), "family", "families")
     note(f"fitting {K[0]} to {K[-1]} components of {kinds} to {count(len(table.X), 'row')}")
     own = dict(random_state=arguments.seed, progress_bar=watched(arguments.quiet), **options)
-    found = select_model(table.X, K, families, arguments.criterion, **own)
+    given = (arguments.criterion, arguments.method)
+    found = select_model(table.X, K, families, *given, cv=arguments.cv, **own)
     spread = test = None
     if arguments.bootstrap is not None:
         note(f"fitting the best to {count(arguments.bootstrap, 'replicate')} of the data")
@@ -211,132 +244,6 @@ def _write(compared: Compared, arguments: argparse.Namespace) -> list[str]:
     if arguments.save is not None:
         lines.append(save(compared.found.best_estimator_, arguments.save, compared.table.scaling))
     return lines
-
-
-# --- what is told ---------------------------------------------------------------------------------
-
-
-def _text(compared: Compared, arguments: argparse.Namespace) -> Iterator[str]:
-    """The paragraphs."""
-    found, table = compared.found, compared.table
-    out = int(found.table["singular"].sum())
-    tried = f"{count(len(found.table), 'Gaussian mixture')} fitted by EM, {out} of them singular"
-    yield "\n".join([*heading(table.name, table.X), tried])
-    yield titled(f"Best by {found.criterion.upper()}, less is better", _best(found))
-    yield titled("Number of components, its approximate probability", _by_number(found))
-    if compared.bootstrap is not None:
-        failed = compared.bootstrap.failed
-        counted = f"{count(len(failed), 'replicate')}, {failed.sum()} of them failed"
-        yield titled(f"Parameters of the best, 95 % intervals ({counted})", _spread(compared))
-    if compared.test is not None:
-        yield f"{titled(TITLE_OF_TEST, _tested(compared))}\n{fill(ABOUT_TEST, WIDTH)}"
-    yield f"To fit the best with its figures:\n  {_command(found, arguments)}"
-
-
-def _ranked(found: Any) -> Any:
-    """The cells that are not singular, best first, with their probabilities."""
-    table = found.table.join(found.probabilities(), on=["covariance_type", "n_components"])
-    return table[~table["singular"]].sort_values(found.criterion, kind="stable")
-
-
-def _best(found: Any) -> Any:
-    best = _ranked(found).head(BEST)
-    criteria = ("bic", "aic" if found.criterion == "aic" else "icl")
-    columns = {
-        "components": best["n_components"],
-        "parameters": best["n_parameters"],
-        "log lik.": best["log_likelihood"].map("{:.2f}".format),
-        **{name.upper(): best[name].map("{:.2f}".format) for name in criteria},
-        "probability": best["probability"].map(small),
-    }
-    return (
-        best.assign(**columns)[list(columns)]
-        .set_axis(best["covariance_type"])
-        .rename_axis("family")
-    )
-
-
-def _by_number(found: Any) -> Any:
-    """Of each number of components its best model, and the probability of all its models."""
-    best = _ranked(found).drop_duplicates("n_components").set_index("n_components").sort_index()
-    columns = {
-        "best family": best["covariance_type"],
-        found.criterion.upper(): best[found.criterion].map("{:.2f}".format),
-        "probability": found.probabilities("n_components")[best.index].map(small),
-    }
-    return best.assign(**columns)[list(columns)].rename_axis("components")
-
-
-def _spread(compared: Compared) -> Any:
-    table = compared.bootstrap.summary().reset_index("parameter")
-    return table.rename(columns={"sd": "standard error"})
-
-
-TITLE_OF_TEST = "One component more than the best, by a likelihood ratio test"
-
-ABOUT_TEST = (
-    "p-value: how often data drawn from the best mixture gain as much from one component more as "
-    "these do; a small one speaks for it, or against Gaussian clusters"
-)
-
-
-def _tested(compared: Compared) -> Any:
-    names = {
-        "statistic": "statistic",
-        "p_value": "p-value",
-        "mcse": "its error",
-        "n_bootstrap": "replicates",
-    }
-    table = compared.test.table.rename(columns=names)[list(names.values())]
-    return table.set_axis([f"{K} against {K + 1}" for K in table.index]).rename_axis("components")
-
-
-def _command(found: Any, arguments: argparse.Namespace) -> str:
-    """The command that fits the best model."""
-    given = {
-        "--columns": arguments.columns and ",".join(arguments.columns),
-        "--index": arguments.index,
-        "--prior": arguments.prior,
-        "--seed": arguments.seed or None,
-        "--n-init": arguments.n_init,
-        "--max-iter": arguments.max_iter,
-    }
-    if arguments.prior is None:
-        given["--ridge"] = f"{arguments.ridge or 0:g}"
-    words = ["bayesgmm", "fit", arguments.data, "-k", str(found.best_n_components_)]
-    words += ["--covariance", found.best_covariance_type_, "--start", "hierarchical"]
-    words += ["--standardize"] if arguments.standardize else []
-    for flag, value in given.items():
-        words += [] if value is None else [flag, str(value)]
-    return shlex.join(words)
-
-
-def _results(compared: Compared) -> dict[str, Any]:
-    """All of it, for --json."""
-    (name, X, scaling), found = compared.table, compared.found
-    best = found.best_estimator_
-    asked = {}
-    if compared.bootstrap is not None:
-        asked["bootstrap"] = finite_rows(compared.bootstrap.summary().reset_index())
-    if compared.test is not None:
-        asked["likelihood_ratio_test"] = finite_rows(compared.test.table.reset_index())
-    return {
-        "version": version("bayesgmm"),
-        "data": name,
-        "n_samples": len(X),
-        "feature_names": list(X.columns),
-        "standardized": None if scaling is None else scaling._asdict(),
-        "criterion": found.criterion,
-        "n_components": found.best_n_components_,
-        "covariance_type": found.best_covariance_type_,
-        "weights": best.weights_.tolist(),
-        "means": best.means_.tolist(),
-        "covariances": best.covariances_.tolist(),
-        "probabilities": finite_rows(found.probabilities("n_components").reset_index()),
-        "seed": best.random_state,
-        **asked,
-        "table": finite_rows(found.table),
-    }
 
 
 COMMAND = Command(

@@ -33,6 +33,7 @@ WORDS = {
     "reg_covar": "--ridge",
     "n_samples": "rows",
     "go on with warm_start=True": "take more --samples",
+    "max_iter, or n_samples and thin with 'mcmc'": "--max-iter; with mcmc --samples, --thin",
     "sample(s)": "row(s)",
 }
 """What the library calls it, and what the command line does; a subcommand may differ from it."""
@@ -40,7 +41,8 @@ WORDS = {
 
 def spoken(message: str, words: Mapping[str, str] = WORDS) -> str:
     """A message of the library in the words of the command line, on one line."""
-    names = "|".join(re.escape(name) for name in words)
+    longest_first = sorted(words, key=len, reverse=True)
+    names = "|".join(map(re.escape, longest_first))
     message = re.sub(rf"(?<![\w'-])({names})(?![\w'])", lambda found: words[found[1]], message)
     return " ".join(message.split())
 
