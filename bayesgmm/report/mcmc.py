@@ -1,0 +1,514 @@
+"""What the report reads of an MCMCGaussianMixture: draws of the posterior."""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from bayesgmm.estimators.sampling import BNB, prior_of_clusters, weight_options
+from bayesgmm.posterior import summary
+from bayesgmm.posterior.partitions import contingency
+from bayesgmm.report.em import conjugate_formulas, conjugate_rows
+from bayesgmm.report.reading import LEVEL, Check, Reading, family_words, interval_table
+from bayesgmm.report.references import Citations
+from bayesgmm.report.words import array, count, listed, number, percent, probability
+
+SAME = 1.05
+"""R-hat of relabelled weights and means up to which clusters are the same in all chains."""
+
+
+class MCMC(Reading):
+    """The posterior by draws."""
+
+    key, title, words = "mcmc", "MCMC", "Markov chain Monte Carlo"
+
+    # --- how many
+
+    @cached_property
+    def numbers(self) -> Any:
+        """Posterior of the number of clusters: `n_clusters_posterior()`."""
+        return self.model.n_clusters_posterior()
+
+    @property
+    def most_probable(self) -> int:
+        """Number of clusters."""
+        return int(self.numbers["probability"].idxmax())
+
+    @property
+    def answer(self) -> str:
+        """The most probable number, and how probable it is."""
+        K = self.most_probable
+        row = self.numbers.loc[K]
+        if self.options.known is not None:
+            given = count(self.options.known, "component")
+            return f"was run with {given}, a number that was given, of which {K} hold rows"
+        error = "" if np.isnan(row["mcse"]) else f" ± {row['mcse']:.3f}"
+        return (
+            f"finds {count(K, 'cluster')} most probable "
+            f"(p = {probability(row['probability'])}{error})"
+        )
+
+    # --- the partition
+
+    @cached_property
+    def best(self) -> Any:
+        """The point partition."""
+        self.progress("finding the partition of least expected loss")
+        return self.model.point_partition()
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """The point partition, a cluster called by that of `predict` with which it shares most."""
+        found = self.best.labels
+        return _named_alike(found, np.asarray(self.model.labels_), int(found.max()) + 1)[found]
+
+    @cached_property
+    def ball(self) -> Any:
+        """Its credible ball."""
+        return self.model.credible_ball(self.labels, LEVEL)
+
+    @cached_property
+    def assignments(self) -> Any:
+        """Probabilities of the clusters of the partition for each row."""
+        self.progress("assignment probabilities")
+        return self.model.assignment_probabilities(self.labels)
+
+    @cached_property
+    def doubt(self) -> Any:
+        """As the draws have it: there may be none of the clusters, too."""
+        table = self.assignments.table
+        names = {"hesitation": "other", "hesitation_probability": "other_probability"}
+        found = table[["label", "probability", *names]].rename(columns=names)
+        return found.set_axis(self.data.table.index)
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Rows of each cluster of the partition."""
+        return np.bincount(self.labels)
+
+    # --- clusters
+
+    @cached_property
+    def tree(self) -> Any:
+        """The draws as ArviZ has them, relabelled."""
+        self.progress("relabelling the draws")
+        with self.listening():
+            return self.model.relabel()
+
+    @cached_property
+    def summary(self) -> Any:
+        """Table of the relabelled clusters."""
+        from bayesgmm.posterior.clusters import cluster_summary
+
+        wanted = ["weight", "size", "mean", "sd"]
+        return cluster_summary(self.tree, wanted, level=LEVEL)
+
+    @cached_property
+    def clusters(self) -> tuple[Any, str]:
+        """Of the relabelled draws."""
+        table, names = self.summary, self.data.names
+        features = list(dict.fromkeys(table["feature"].dropna()))
+        named = dict(zip(features, names, strict=True))
+        columns = table[["cluster", "quantity", "feature", "mean", "lower", "upper"]]
+        rows = [
+            (self._places[int(k)], quantity, named.get(feature), *values)
+            for k, quantity, feature, *values in columns.itertuples(index=False, name=None)
+        ]
+        attrs = self.tree["relabelled"].attrs
+        share, K = float(attrs["share"]), int(attrs["n_clusters"])
+        return interval_table(rows), (
+            f"Posterior means with {100 * LEVEL:g} % credible intervals, of the draws with "
+            f"{count(K, 'cluster')} ({percent(share)} of all), label switching undone."
+        )
+
+    @cached_property
+    def _places(self) -> np.ndarray:
+        """What `predict` calls each of the relabelled clusters."""
+        draws = self.tree["relabelled"]["labels"].values
+        K = int(draws.max()) + 1
+        shares = np.stack([(draws == k).mean((0, 1)) for k in range(K)])
+        return _named_alike(shares.argmax(0), np.asarray(self.model.labels_), K)
+
+    # --- checks
+
+    @cached_property
+    def diagnosis(self) -> Any:
+        """`diagnose()`: quantities that do not depend on labels."""
+        return self.model.diagnose()
+
+    @cached_property
+    def checks(self) -> list[Check]:
+        """Chains that agree, enough draws, no chain astray, clusters that are the same."""
+        found = [self._agree(), self._enough(), self._astray(), self._same()]
+        if not self.model.converged_ and all(check.passed for check in found[:3]):
+            found.append(
+                Check(
+                    "the fit did not warn",
+                    "it did, for a reason that is not in this table",
+                    False,
+                    "fit again and read the warning",
+                )
+            )
+        return found
+
+    def _agree(self) -> Check:
+        table = self.diagnosis
+        worst = table["r_hat"].fillna(1.0)
+        name, value = worst.idxmax(), worst.max()
+        return Check(
+            f"the chains agree (R-hat at most {summary.RHAT})",
+            f"the largest of {len(table)} is {number(value, 4)}, of {_plain(name)}",
+            bool(value <= summary.RHAT),
+            "raise n_warmup and thin, and compare the chains by their log likelihood",
+        )
+
+    def _enough(self) -> Check:
+        sizes = self.diagnosis["ess_bulk"].dropna()
+        what = f"there are enough draws (effective sample size at least {summary.ESS})"
+        if not len(sizes):
+            return Check(what, "nothing varies, so that nothing can be said", None)
+        name, value = sizes.idxmin(), sizes.min()
+        return Check(
+            what,
+            f"the smallest is {value:,.0f} of {self.model.n_draws_:,} draws, of {_plain(name)}",
+            bool(value >= summary.ESS),
+            "raise thin, or go on with warm_start=True",
+        )
+
+    def _astray(self) -> Check:
+        values = self.model.quantities()["log_likelihood"]
+        said = [line for line in summary.advice(self.diagnosis.iloc[:0], values) if line]
+        found = said[0].split(":")[0] if said else "all are in one region of the log likelihood"
+        advice = "raise n_warmup, or n_chains to see how often that happens"
+        return Check("no chain stays in another mode", found, not said, advice)
+
+    def _same(self) -> Check:
+        table = self.summary
+        own = table[table["quantity"].isin(["weight", "mean"])]["r_hat"].dropna()
+        what = f"clusters are the same in all chains (R-hat at most {SAME})"
+        if not len(own):
+            return Check(what, "too few draws to say", None)
+        advice = "read the partition, not the table of clusters: these have no meaning of their own"
+        found = f"the largest R-hat of their weights and means is {number(own.max(), 4)}"
+        return Check(what, found, bool(own.max() <= SAME), advice)
+
+    # --- replicas
+
+    def mixtures(self, R: int) -> Any:
+        """So many of the draws, evenly taken."""
+        mixtures = self.model.mixtures()
+        flat = [leaf.reshape(-1, *leaf.shape[2:]) for leaf in mixtures]
+        rows = np.linspace(0, len(flat[0]) - 1, R).round().astype(int)
+        return type(mixtures)(*(leaf[rows] for leaf in flat))
+
+    @property
+    def replica_words(self) -> str:
+        """Each of its own draw."""
+        return "each drawn from a mixture of its own, a draw of the posterior"
+
+    # --- the model
+
+    @cached_property
+    def options(self) -> Any:
+        """What the options say of the weights."""
+        model = self.model
+        return weight_options(
+            model.n_components,
+            model.weight_prior,
+            model.weight_concentration_prior,
+            model.discount_prior,
+            model.n_components_prior,
+        )
+
+    @cached_property
+    def _components(self) -> "_Components":
+        kind = type(self.model.component_prior_).__name__
+        return COMPONENTS.get(kind, COMPONENTS["dict"])
+
+    def model_words(self) -> list[str]:
+        """The kind of weights, and of components."""
+        model = self.model
+        words = [
+            f"{WEIGHTS[self.options.name].words} of Gaussians with "
+            f"{family_words(model, self.family)} (family {model.covariance_type}).",
+            self._components.words,
+        ]
+        if model.truncation_ is not None:
+            words.append(
+                f"The process is truncated to {model.truncation_} components, beyond which the "
+                f"prior expects a weight of {number(model.leftover_)}."
+            )
+        return words
+
+    def formulas(self) -> list[str]:
+        """The whole model."""
+        kind, learned = WEIGHTS[self.options.name], self.options.learned
+        lines = ["x_n | z_n = k ∼ Normal(μ_k , Σ_k),   P(z_n = k) = π_k"]
+        if kind.number:
+            lines.append(self._number_formula)
+        lines += kind.formulas
+        if learned is not None:
+            name = {"gamma": "Gamma", "f": "F"}[learned[0]]
+            lines.append(f"α ∼ {name}(a, b)")
+        return lines + self._components.formulas(self.family)
+
+    @property
+    def _number_formula(self) -> str:
+        given = self.model.n_components_prior
+        given = BNB if given is None else given
+        given = (given,) if isinstance(given, str) else given
+        if isinstance(given, tuple) and isinstance(given[0], str):
+            name, *values = given
+            return NUMBERS[name].format(*(f"{float(value):g}" for value in values))
+        return "K ∼ a given table of probabilities"
+
+    def prior_rows(self) -> list[tuple[str, str, str]]:
+        """Of weights and components."""
+        options, rows = self.options, []
+        if options.name == "py":
+            rows.append(("d", number(options.prior.discount), "discount"))
+        if options.learned is None:
+            rows.append(("α", number(options.alpha), "concentration, fixed"))
+        else:
+            name, *values = options.learned
+            for symbol, value, what in zip("ab", values, LEARNED[name], strict=True):
+                rows.append((symbol, number(value), what))
+        return rows + self._components.rows(self.model.component_prior_, self.family)
+
+    def prior_n_clusters(self, most: int) -> np.ndarray:
+        """Of so many clusters among the rows."""
+        return prior_of_clusters(self.options, len(self.data.table), most)
+
+    # --- sensitivity
+
+    @cached_property
+    def sensitivity(self) -> Any:
+        """`prior_sensitivity`, or why there is none, as a sentence."""
+        from bayesgmm.posterior.comparison import prior_sensitivity
+
+        self.progress("sensitivity to the prior")
+        with self.listening():
+            try:
+                return prior_sensitivity(self.model.posterior_)
+            except ValueError as error:
+                return f"It could not be computed: {error}"
+
+    # --- methods
+
+    def methods(self, cite: Citations) -> list[str]:
+        """What was done."""
+        model, kind = self.model, WEIGHTS[self.options.name]
+        draws, chains = count(model.n_draws_, "draw"), count(model.n_chains, "chain")
+        words = kind.words[0].lower() + kind.words[1:]
+        words = words.replace("a dirichlet", "a Dirichlet").replace("a pitman", "a Pitman")
+        said = [
+            f"The posterior of {words} {cite(*kind.cited)} of Gaussians with "
+            f"{family_words(model, self.family)} was sampled by {self._sampler(cite)}: {chains} "
+            f"of {model.n_iter_:,} sweeps, of which {draws} were kept. {self._components.words}"
+            + (f" {cite(*self._components.cited)}" if self._components.cited else "")
+        ]
+        said.append(
+            "Convergence was judged on quantities that do not depend on labels by rank-normalized "
+            f"split R-hat and bulk effective sample size {cite('vehtari2021')}."
+        )
+        said.append(
+            "The clustering is the partition of least posterior expected variation of information "
+            f"{cite('meila2007')}, with a {100 * LEVEL:g} % credible ball {cite('wade2018')}; "
+            "parameters of its clusters are of draws whose labels were matched to a pivot "
+            f"{cite('papastamoulis2010')}."
+        )
+        return [line if line.endswith(".") else line + "." for line in said]
+
+    def _sampler(self, cite: Citations) -> str:
+        if self.model.sampler_ == "nuts":
+            return f"the no-U-turn sampler of NumPyro {cite('hoffman2014')}, labels summed out"
+        moves = f", with split-merge moves {cite('jain2004')}" if self.model.moves else ""
+        unknown = self.options.name in ("static", "dynamic")
+        telescope = " and telescoping over the number of components" if unknown else ""
+        return f"blocked Gibbs sampling{telescope}{moves}"
+
+
+def _named_alike(labels: np.ndarray, reference: np.ndarray, T: int) -> np.ndarray:
+    """What the reference calls each of T clusters, [T]; those left over follow after its own."""
+    K = int(reference.max()) + 1
+    table = contingency(reference, labels, K, T)
+    rows, columns = linear_sum_assignment(-table)
+    shares = table[rows, columns] > 0
+    names = np.full(T, -1)
+    names[columns[shares]] = rows[shares]
+    names[names < 0] = K + np.arange((names < 0).sum())
+    return names
+
+
+def _plain(name: str) -> str:
+    return str(name).replace("_", " ")
+
+
+# --- weights --------------------------------------------------------------------------------------
+
+
+class _Weights(NamedTuple):
+    """A prior of the weights: words, formulas, whether K is drawn, whom to cite."""
+
+    words: str
+    formulas: list[str]
+    number: bool
+    cited: tuple[str, ...]
+
+
+_STICKS = "π_k = v_k ∏_{j<k} (1 − v_j)"
+WEIGHTS = {
+    "finite": _Weights(
+        "A mixture with a known number of components",
+        ["π ∼ Dirichlet(α, …, α)"],
+        False,
+        ("richardson1997",),
+    ),
+    "static": _Weights(
+        "A mixture of finite mixtures (static weights)",
+        ["π | K ∼ Dirichlet(α, …, α)"],
+        True,
+        ("richardson1997", "fruhwirth2021"),
+    ),
+    "dynamic": _Weights(
+        "A mixture of finite mixtures (dynamic weights)",
+        ["π | K, α ∼ Dirichlet(α/K, …, α/K)"],
+        True,
+        ("fruhwirth2021",),
+    ),
+    "dp": _Weights(
+        "A Dirichlet process mixture", ["v_k ∼ Beta(1, α)", _STICKS], False, ("escobar1995",)
+    ),
+    "py": _Weights(
+        "A Pitman–Yor process mixture",
+        ["v_k ∼ Beta(1 − d, α + k d)", _STICKS],
+        False,
+        ("pitman1997",),
+    ),
+}
+"""By the name of `weight_options`."""
+
+NUMBERS = {
+    "bnb": "K − 1 ∼ BetaNegBinomial({}, {}, {})",
+    "poisson": "K − 1 ∼ Poisson({})",
+    "geometric": "K ∼ Geometric({})",
+    "uniform": "K ∼ Uniform(1, …, {})",
+}
+"""The prior of the number of components."""
+
+LEARNED = {
+    "gamma": ("shape of the prior of the concentration", "its rate"),
+    "f": ("first degrees of freedom of the prior of the concentration", "the second"),
+}
+"""What the two numbers of a learned concentration are."""
+
+
+# --- components -----------------------------------------------------------------------------------
+
+
+class _Components(NamedTuple):
+    """A prior of means and covariances."""
+
+    words: str
+    formulas: Callable
+    rows: Callable
+    cited: tuple[str, ...] = ()
+
+
+_MEANS = "μ_k ∼ Normal(b_0 , B_0)"
+
+
+def _means(prior: Any) -> list[tuple[str, str, str]]:
+    return [
+        ("b_0", array(prior.mean_prior), "where the means are"),
+        ("B_0", array(prior.mean_covariance_prior), "their covariance"),
+    ]
+
+
+def _independent_formulas(family: Any) -> list[str]:
+    own = "σ_{kj}^2 ∼ InvGamma(ν_0/2, s_j/2)"
+    return [_MEANS, own if family.axis_aligned else "Σ_k ∼ InvWishart(ν_0 , S_0)"]
+
+
+def _independent_rows(prior: Any, family: Any) -> list[tuple[str, str, str]]:
+    scale = "s_j" if family.axis_aligned else "S_0"
+    return [
+        *_means(prior),
+        ("ν_0", array(prior.degrees_of_freedom_prior), "degrees of freedom"),
+        (scale, array(prior.covariance_prior), "scale of the covariances"),
+    ]
+
+
+def _hierarchical_formulas(family: Any) -> list[str]:
+    if family.axis_aligned:
+        return [_MEANS, "σ_{kj}^{−2} ∼ Gamma(c_0 , C_j)", "C_j ∼ Gamma(g_0 , G_j)"]
+    return [_MEANS, "Σ_k^{−1} ∼ Wishart(c_0 , C_0)", "C_0 ∼ Wishart(g_0 , G_0)"]
+
+
+def _hierarchical_rows(prior: Any, family: Any) -> list[tuple[str, str, str]]:
+    rate = "G_j" if family.axis_aligned else "G_0"
+    return [
+        *_means(prior),
+        ("c_0", array(prior.covariance_shape_prior), "shape of the precisions"),
+        ("g_0", array(prior.scale_shape_prior), "shape of their common scale"),
+        (rate, array(prior.scale_rate_prior), "its rate"),
+    ]
+
+
+def _given_rows(prior: Any, family: Any) -> list[tuple[str, str, str]]:
+    if not isinstance(prior, dict):
+        return []
+    return [(name, type(own).__name__, "a distribution of NumPyro") for name, own in prior.items()]
+
+
+COMPONENTS = {
+    "ConjugatePrior": _Components(
+        "The prior of means and covariances is conjugate (normal-inverse-Wishart).",
+        conjugate_formulas,
+        conjugate_rows,
+        ("fraley2007",),
+    ),
+    "IndependentPrior": _Components(
+        "Means are independent of covariances in the prior, whose scale is fixed.",
+        _independent_formulas,
+        _independent_rows,
+    ),
+    "HierarchicalPrior": _Components(
+        "Means are independent of covariances in the prior, and these have a scale common to all "
+        "clusters that the data decide on.",
+        _hierarchical_formulas,
+        _hierarchical_rows,
+        ("richardson1997", "fruhwirth2021"),
+    ),
+    "dict": _Components(
+        "The prior of means and covariances is made of distributions of NumPyro.",
+        lambda family: [],
+        _given_rows,
+    ),
+}
+"""By the class of `component_prior_`."""
+
+
+def wishart_words(reading: MCMC) -> str:
+    """What Wishart(c, C) means here, where it is used."""
+    if "Wishart(c_0" not in " ".join(reading.formulas()):
+        return ""
+    return (
+        "Wishart(c, C) has a density proportional to |X|^(c − (D + 1)/2) exp(−tr(C X)), which for "
+        "one column is Gamma(c, rate C)."
+    )
+
+
+def likely(numbers: Any, least: float = 0.001) -> list[int]:
+    """Numbers of clusters of at least this probability."""
+    return [int(k) for k in numbers.index[numbers["probability"] >= least]]
+
+
+def likely_words(numbers: Any) -> str:
+    """Those that hold 95 % of the posterior together, as a sentence has them."""
+    ordered = numbers["probability"].sort_values(ascending=False, kind="stable")
+    held = ordered.cumsum()
+    some = sorted(int(k) for k in ordered.index[: int(np.searchsorted(held, LEVEL)) + 1])
+    return listed(some)

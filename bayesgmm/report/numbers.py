@@ -1,0 +1,215 @@
+"""How many clusters, and how sure: the three methods side by side, and where they disagree."""
+
+from typing import Any
+
+import numpy as np
+
+from bayesgmm.report.figures import picture
+from bayesgmm.report.html import Html, para, table, tag
+from bayesgmm.report.mcmc import likely, likely_words
+from bayesgmm.report.section import Context, Section
+from bayesgmm.report.words import count, fixed, listed, number, probability
+
+BEST = 6
+"""Rows of the table of models."""
+
+
+def numbers(context: Context) -> Section:
+    """The verdict, the table, and the figures behind it."""
+    blocks = [para(verdict(context), class_="lead")]
+    if context.several:
+        blocks.append(para(disagreement(context)))
+    side = _side_by_side(context)
+    blocks += [side] if side is not None else []
+    blocks += [*_posterior(context), *_models(context), *_bound(context)]
+    return Section("number", "How many clusters, and how sure", blocks)
+
+
+# --- in sentences ---------------------------------------------------------------------------------
+
+
+def verdict(context: Context) -> str:
+    """What each method says."""
+    said = [f"{reading.title} {reading.answer}" for reading in context.readings]
+    return f"{'; '.join(said)}."
+
+
+def answers(context: Context) -> dict[str, int]:
+    """The number that each method gives, by its key; none where it was given."""
+    found = {}
+    for reading in context.readings:
+        if reading.key == "mcmc":
+            if reading.options.known is None:
+                found["mcmc"] = reading.most_probable
+        elif reading.key == "vb" or context.selection is not None:
+            found[reading.key] = int(reading.model.n_components_)
+    return found
+
+
+def disagreement(context: Context) -> str:
+    """Whether the methods agree, and what it means if they do not."""
+    found, titles = answers(context), {r.key: r.title for r in context.readings}
+    if len(found) < 2:
+        return "Only one of the methods chooses a number, so that there is nothing to compare."
+    if len(set(found.values())) == 1:
+        K = next(iter(found.values()))
+        which = "All three methods" if len(found) == 3 else "Both methods"
+        return f"{which} agree on {count(K, 'cluster')}."
+    groups: dict[int, list[str]] = {}
+    for key, K in found.items():
+        groups.setdefault(K, []).append(titles[key])
+    parts = [f"{count(K, 'cluster')} by {listed(names)}" for K, names in sorted(groups.items())]
+    said = [f"The methods disagree: {listed(parts)}."]
+    if "mcmc" in found:
+        table_ = context.by_key["mcmc"].numbers["probability"]
+        for key, K in found.items():
+            if key != "mcmc" and found["mcmc"] != K:
+                p = float(table_.get(K, 0.0))
+                said.append(
+                    f"The posterior probability of {K}, the number of {titles[key]}, is "
+                    f"{probability(p)}."
+                )
+    if "em" in found:
+        said.append(
+            "EM counts components: two that overlap may describe one group that is not normal, and "
+            "BIC rewards the density, not the clustering."
+        )
+    if "vb" in found:
+        said.append(
+            "Variational Bayes gives one number without its uncertainty, and tends to keep fewer "
+            "components where they overlap."
+        )
+    return " ".join(said)
+
+
+# --- in a table -----------------------------------------------------------------------------------
+
+
+def _side_by_side(context: Context) -> Html | None:
+    """Numbers of clusters, a row each; what each method says of it."""
+    columns: list[tuple[str, dict[int, str]]] = []
+    if "em" in context.by_key and context.selection is not None:
+        own = context.selection.probabilities("n_components")
+        columns.append(
+            ("EM: exp(−BIC/2), scaled", {int(k): probability(p) for k, p in own.items()})
+        )
+    if "vb" in context.by_key:
+        K = int(context.by_key["vb"].model.n_components_)
+        columns.append(("Variational Bayes", {K: "kept"}))
+    if "mcmc" in context.by_key:
+        own = context.by_key["mcmc"].numbers
+        kept = likely(own)
+        columns += [
+            ("MCMC: p(K+)", {k: probability(own.loc[k, "probability"]) for k in kept}),
+            ("Monte Carlo error", {k: fixed(own.loc[k, "mcse"]) for k in kept}),
+            ("prior", {k: probability(own.loc[k, "prior"]) for k in kept}),
+        ]
+    if not columns or (len(columns) == 1 and not context.selection):
+        return None
+    rows = sorted(set().union(*(values for _, values in columns)))
+    cells = [[str(k), *(values.get(k, "") for _, values in columns)] for k in rows]
+    head = ["clusters", *(name for name, _ in columns)]
+    return table(head, cells, "The number of clusters, method by method")
+
+
+def _posterior(context: Context) -> list[Html]:
+    """The figure of p(K+)."""
+    reading = context.by_key.get("mcmc")
+    if reading is None or len(reading.numbers) < 2:
+        return []
+    from bayesgmm.plots import plot_n_clusters
+
+    own = reading.numbers
+    K = reading.most_probable
+    kept = own.loc[min(likely(own)) : max(likely(own))]
+    alt = (
+        f"Bars of the posterior probability of each number of clusters: the highest is "
+        f"{probability(own.loc[K, 'probability'])} at {K}; the prior stands beside."
+    )
+    words = (
+        "MCMC: posterior of the number of clusters that hold rows, with two Monte Carlo standard "
+        f"errors to each side, and its prior. 95 % of it is on {likely_words(own)}."
+    )
+    draw = lambda figure: plot_n_clusters(kept, ax=figure.subplots())  # noqa: E731
+    return [picture(draw, alt, words, size=(5.6, 3.0))]
+
+
+def _models(context: Context) -> list[Html]:
+    """EM: the best rows of the table of models, and its figure."""
+    if context.selection is None:
+        return _criteria(context)
+    from bayesgmm.plots import plot_selection
+
+    found, criterion = context.selection, context.selection.criterion
+    shown = found.table[~found.table["singular"]].sort_values(criterion, kind="stable").head(BEST)
+    chances = found.probabilities()
+    least = shown[criterion].iloc[0]
+    rows = [
+        [
+            row["covariance_type"],
+            str(row["n_components"]),
+            fixed(row["log_likelihood"]),
+            str(row["n_parameters"]),
+            fixed(row[criterion]),
+            fixed(row[criterion] - least),
+            probability(chances[row["covariance_type"], row["n_components"]]),
+        ]
+        for _, row in shown.iterrows()
+    ]
+    name = criterion.upper()
+    head = ["family", "components", "log likelihood", "parameters", name, "above the best"]
+    caption = f"EM: the {len(rows)} best of {count(len(found.table), 'model')} by {name}"
+    best = found.best_estimator_
+    alt = (
+        f"{name} over the number of components, a line for each covariance family; the least is at "
+        f"{best.n_components} components of family {best.covariance_type}."
+    )
+    draw = lambda figure: plot_selection(found.table, criterion, ax=figure.subplots())  # noqa: E731
+    several = found.table["n_components"].nunique() > 1
+    figure = [
+        picture(draw, alt, f"EM: {name} of every model that is not singular; less is better.")
+    ]
+    return [
+        tag("h3", "EM: the table of models", id="models"),
+        table([*head, "exp(−BIC/2), scaled"], rows, caption),
+        *(figure if several else []),
+    ]
+
+
+def _criteria(context: Context) -> list[Html]:
+    """BIC, AIC and ICL of a fit whose number of components was given."""
+    reading = context.by_key.get("em")
+    if reading is None:
+        return []
+    model, X = reading.model, reading.given
+    values = [("log likelihood", reading.total), ("BIC", model.bic(X))]
+    values += [("AIC", model.aic(X)), ("ICL", model.icl(X))]
+    rows = [[name, fixed(value)] for name, value in values]
+    words = (
+        "Nothing here says how well other numbers would do: bayesgmm.select_model compares them, "
+        "and its result may be given to the report as selection."
+    )
+    return [table(["criterion", "value"], rows, "EM: the fit by numbers, nats"), para(words)]
+
+
+def _bound(context: Context) -> list[Html]:
+    """The bound, and what is known of the evidence."""
+    reading = context.by_key.get("vb")
+    if reading is None:
+        return []
+    rows = [["evidence lower bound", fixed(reading.model.elbo_)]]
+    words = "The bound is at most the log evidence of the model."
+    found = reading.evidence
+    if found is not None:
+        rows += [
+            ["log evidence", fixed(found["log_evidence"])],
+            ["its standard error", fixed(found["standard_error"])],
+            ["Pareto k-hat", _khat(found["khat"])],
+        ]
+        if found["left_out"]:
+            words += f" Not covered by the estimate: {found['left_out']}."
+    return [table(["", "nats"], rows, "Variational Bayes: the bound"), para(words, class_="note")]
+
+
+def _khat(value: Any) -> str:
+    return number(value) if np.isfinite(value) else "not known"
