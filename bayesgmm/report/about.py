@@ -95,7 +95,7 @@ def model(context: Context) -> Section:
             math("μ_k"),
             " and covariances ",
             math("Σ_k"),
-            ".",
+            " of the groups.",
         )
     ]
     for reading in context.readings:
@@ -105,7 +105,7 @@ def model(context: Context) -> Section:
 
 
 def _of(reading: Reading) -> list[Html]:
-    lines = tag("div", *(math(line, block=True) for line in reading.formulas()), class_="formulas")
+    lines = tag("div", *(para(math(line)) for line in reading.formulas()), class_="formulas")
     blocks = [para(" ".join(reading.model_words())), lines]
     if reading.key == "mcmc":
         words = wishart_words(reading)

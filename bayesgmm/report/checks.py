@@ -7,7 +7,7 @@ from bayesgmm.report.html import Html, bullets, para, table, tag
 from bayesgmm.report.mcmc import MCMC
 from bayesgmm.report.reading import Check, Reading
 from bayesgmm.report.section import Context, Section
-from bayesgmm.report.words import count, fixed, listed, number, upper_first
+from bayesgmm.report.words import count, fixed, listed, number, quantity, upper_first
 
 SENSITIVE = 0.05
 """Power-scaling sensitivity above which a quantity depends on a part of the model."""
@@ -68,13 +68,15 @@ def _table(reading: Reading) -> Html:
         todo = check.advice if check.passed is not True else ""
         rows.append([upper_first(check.what), verdict, upper_first(check.found), upper_first(todo)])
     head = ["check", "verdict", "found", "what to do"]
+    if not any(row[-1] for row in rows):
+        head, rows = head[:-1], [row[:-1] for row in rows]
     return table(head, rows, f"{reading.title}: what was checked")
 
 
 def _diagnosis(reading: MCMC) -> Html:
     rows = [
         [
-            str(name).replace("_", " "),
+            quantity(name),
             number(row["mean"], 4),
             number(row["mcse_mean"], 2),
             f"{row['ess_bulk']:,.0f}" if row["ess_bulk"] == row["ess_bulk"] else "–",
@@ -132,7 +134,7 @@ def _sensitivity(reading: Reading) -> list[Html]:
         said = (
             f"depends on the prior of {listed(parts)}" if parts else "hardly depends on the prior"
         )
-        rows.append([str(name).replace("_", " "), *(fixed(v) for v in row), said])
+        rows.append([quantity(name), *(fixed(v) for v in row), said])
     head = ["quantity", "prior of weights", "prior of components", "likelihood", "verdict"]
     moved = [row[0] for row in rows if row[-1].startswith("depends")]
     if moved:

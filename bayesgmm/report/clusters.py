@@ -46,7 +46,13 @@ def sizes_words(reading: Reading) -> str:
     if len(sizes) == 1:
         return "All rows are in one cluster."
     shown = [f"{n:,}" for n in sorted(sizes, reverse=True)]
-    return f"{len(sizes)} clusters, of {listed(shown)} rows."
+    said = f"{len(sizes)} clusters, of {listed(shown)} rows."
+    if isinstance(reading, MCMC) and reading.most_probable != len(sizes):
+        said += (
+            f" This is the partition of least expected loss; {reading.most_probable} clusters are "
+            "more probable, but which rows the others hold is too uncertain to say so of each row."
+        )
+    return said
 
 
 # --- parameters -----------------------------------------------------------------------------------
@@ -67,7 +73,8 @@ def _parameters(reading: Reading, found: Any) -> Html:
     }
     rows = []
     for quantity, feature, title in wanted:
-        rows.append([title, *(_cell(by_key[quantity, feature, k]) for k in names)])
+        cells = [by_key[quantity, feature, k] for k in names]
+        rows.append([title, *(_cell(row, whole=quantity == "size") for row in cells)])
     head = ["", *(cluster_name(k) for k in names)]
     caption = f"{reading.title}: parameters of the clusters, in the units of the table"
     if len(reading.data.names) > FEATURES:
@@ -75,10 +82,11 @@ def _parameters(reading: Reading, found: Any) -> Html:
     return table(head, rows, caption)
 
 
-def _cell(row: Any) -> Any:
+def _cell(row: Any, whole: bool) -> Any:
+    shown = (lambda value: f"{value:,.0f}") if whole else number
     if np.isnan(row.lower):
-        return number(row.estimate)
-    return stacked(number(row.estimate), f"[{number(row.lower)}, {number(row.upper)}]")
+        return shown(row.estimate)
+    return stacked(shown(row.estimate), f"[{shown(row.lower)}, {shown(row.upper)}]")
 
 
 # --- figures --------------------------------------------------------------------------------------
@@ -103,16 +111,25 @@ def _picture(reading: Reading) -> Html:
     if D == 2:
         draw = lambda f: plots.plot_components(model, X, ax=f.subplots())  # noqa: E731
         alt = f"Points of {names[0]} and {names[1]} in {count(K, 'ellipse')}, one a component."
-        words = f"{reading.title}: ellipses at two standard deviations (86 % of a component)."
+        words = f"{_whose(reading)} ellipses at two standard deviations (86 % of a component)."
         return picture(draw, alt, words, n_points=N)
     F = min(D, PAIRED)
     draw = lambda f: plots.plot_pairs(  # noqa: E731
         model, X, features=range(F), axes=f.subplots(F, F)
     )
     alt = f"Every pair of {listed(names[:F])}: points by cluster, with {count(K, 'ellipse')}."
-    words = f"{reading.title}: every pair of {'the first ' + str(F) if D > F else 'all'} columns."
+    which = f"the first {F}" if D > F else "all"
+    words = f"{_whose(reading)} every pair of {which} columns."
     size = (1.6 + 1.4 * F, 1.2 + 1.2 * F)
     return picture(draw, alt, words, size=size, n_points=N * F * (F - 1) // 2)
+
+
+def _whose(reading: Reading) -> str:
+    """Whose parameters a figure shows."""
+    if isinstance(reading, MCMC):
+        K = count(int(reading.model.n_components_), "cluster")
+        return f"MCMC, means over the draws with {K}:"
+    return f"{reading.title}:"
 
 
 # --- the partition --------------------------------------------------------------------------------
@@ -232,11 +249,12 @@ def _agreement(context: Context) -> list[Html]:
             pair = f"{one.title} and {other.title}"
             rows.append([pair, fixed(alike), f"{moved:,} ({percent(moved / N)})"])
     title = "Do the methods agree on the clusters?"
+    caption = "How much alike the partitions of two methods are"
     lead = context.lead
     crossed = [_crossed(one, lead) for one in readings if one is not lead]
     return [
         tag("h3", title, id="agreement"),
-        table(["methods", "adjusted Rand index", "rows put elsewhere"], rows, title),
+        table(["methods", "adjusted Rand index", "rows put elsewhere"], rows, caption),
         para(
             "The adjusted Rand index is 1 for equal partitions and about 0 for unrelated ones. "
             "Clusters are matched one to one so that they share most rows; the others are put "

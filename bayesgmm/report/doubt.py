@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from bayesgmm.report.figures import picture
-from bayesgmm.report.html import Html, para, stacked, table, tag
+from bayesgmm.report.html import Html, joined, para, stacked, table, tag
 from bayesgmm.report.mcmc import MCMC
 from bayesgmm.report.reading import DOUBTFUL, Reading
 from bayesgmm.report.section import Context, Section, cluster_name
@@ -19,6 +19,12 @@ VALUES = 4
 
 CERTAIN = 0.999
 """Rows of a larger probability are not listed."""
+
+
+NOBODY = (
+    "None of them: in so many draws the row is in a cluster that is none of the partition’s, such "
+    "as one more between two of these."
+)
 
 
 def doubt(context: Context) -> Section:
@@ -73,7 +79,10 @@ def _rows(reading: Reading) -> Html:
     if not rows:
         return para("No row has a probability below 0.999.")
     head = ["row", "its cluster", "or else", *shown]
-    return table(head, rows, f"{reading.title}: the least certain rows, with their probabilities")
+    box = table(head, rows, f"{reading.title}: the least certain rows, with their probabilities")
+    if not (found["other"].iloc[order] == "none").any():
+        return box
+    return joined([box, para(NOBODY, class_="note")])
 
 
 def _with(k: Any, p: float) -> Html:

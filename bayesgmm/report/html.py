@@ -8,7 +8,8 @@ from typing import Any
 VOID = {"img", "meta", "br", "mspace"}
 """Elements that have no end tag."""
 
-_NUMBER = re.compile(r"[<>≥≤±]?\s*[−+]?\d[\d,.]*(e[−+]?\d+)?\s*(%|±.*|\[.*\])?|–")
+_NUMBER = re.compile(r"[<>]?[−+]?\d[\d,.]*(e[−+]?\d+)?( \*)?( ?%| ?\(.*%\)| ?\[.*\])?|–|kept")
+"""A number as a table has it: with a mark, a share or an interval after it."""
 
 
 class Html(str):
@@ -56,19 +57,32 @@ def code(text: str) -> Html:
 
 
 def table(head: Sequence[Any], rows: Iterable[Sequence[Any]], caption: str) -> Html:
-    """A table in a box that scrolls by itself; the first cell of each row is its heading."""
-    top = tag("tr", *(tag("th", cell, scope="col") for cell in head))
+    """A table in a box that scrolls by itself; the first cell of each row is its heading.
+
+    Columns of numbers stand on the right.
+    """
+    rows = [list(row) for row in rows]
+    sides = ["n" if _numeric(column) else None for column in zip(*rows, strict=True)]
+    sides = [None, *sides[1:]] if sides else [None] * len(head)
+    top = [tag("th", c, scope="col", class_=side) for c, side in zip(head, sides, strict=True)]
     body = [
-        tag("tr", tag("th", first, scope="row"), *(_cell(cell) for cell in rest))
-        for first, *rest in rows
+        tag(
+            "tr",
+            tag("th", row[0], scope="row"),
+            *(tag("td", c, class_=side) for c, side in zip(row[1:], sides[1:], strict=True)),
+        )
+        for row in rows
     ]
-    inside = tag("table", tag("caption", caption), tag("thead", top), tag("tbody", *body))
-    return tag("div", inside, class_="scroll", role="region", aria_label=caption, tabindex="0")
+    inside = [tag("caption", caption), tag("thead", tag("tr", *top)), tag("tbody", *body)]
+    box = {"class_": "scroll", "role": "region", "aria_label": caption, "tabindex": "0"}
+    return tag("div", tag("table", *inside), **box)
 
 
-def _cell(cell: Any) -> Html:
-    text = re.sub(r"<[^>]*>", "", cell) if isinstance(cell, Html) else str(cell)
-    return tag("td", cell, class_="n" if _NUMBER.fullmatch(text.strip()) else None)
+def _numeric(column: Iterable[Any]) -> bool:
+    """Whether all that stands in a column are numbers, and there is one."""
+    texts = [re.sub(r"<[^>]*>", "", c) if isinstance(c, Html) else str(c) for c in column]
+    texts = [text.strip() for text in texts if text.strip()]
+    return bool(texts) and all(_NUMBER.fullmatch(text) for text in texts)
 
 
 def stacked(first: str, second: str) -> Html:

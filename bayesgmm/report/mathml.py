@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from bayesgmm.report.html import Html, joined, tag
 
 _TOKEN = re.compile(r"[A-Za-z]+|\d+(?:\.\d+)?|\S")
-_OVER = {"∑", "∏"}
-"""Operators whose bounds stand below and above them."""
+_LARGE = {"∑", "∏"}
+"""Operators, though they are letters to Unicode."""
 
 
-def math(line: str, block: bool = False) -> Html:
+def math(line: str) -> Html:
     """A formula.
 
     Parameters
@@ -18,12 +18,10 @@ def math(line: str, block: bool = False) -> Html:
     line : str
         Letters, words, numbers and signs; ``_`` and ``^`` put what follows, one token or a group
         in braces, below and above.
-    block : bool, default False
-        Whether it stands on a line of its own.
     """
     tokens = iter(_TOKEN.findall(line))
     inside = tag("mrow", *_row(_Ahead(tokens), end=None))
-    return tag("math", inside, display="block" if block else None)
+    return tag("math", inside)
 
 
 class _Ahead:
@@ -46,19 +44,17 @@ def _row(ahead: _Ahead, end: str | None) -> Iterator[Html]:
 
 
 def _with_scripts(ahead: _Ahead) -> Html:
-    sign = ahead.next
     base, below, above = _atom(ahead), None, None
     while ahead.next in ("_", "^"):
         if ahead.take() == "_":
             below = _atom(ahead)
         else:
             above = _atom(ahead)
-    kind = ("munder", "mover", "munderover") if sign in _OVER else ("msub", "msup", "msubsup")
     if below is not None and above is not None:
-        return tag(kind[2], base, below, above)
+        return tag("msubsup", base, below, above)
     if below is not None:
-        return tag(kind[0], base, below)
-    return base if above is None else tag(kind[1], base, above)
+        return tag("msub", base, below)
+    return base if above is None else tag("msup", base, above)
 
 
 def _atom(ahead: _Ahead) -> Html:
@@ -67,4 +63,4 @@ def _atom(ahead: _Ahead) -> Html:
         return tag("mrow", joined(_row(ahead, "}")))
     if token[0].isdigit():
         return tag("mn", token)
-    return tag("mi" if token.isalpha() and token not in _OVER else "mo", token)
+    return tag("mi" if token.isalpha() and token not in _LARGE else "mo", token)

@@ -13,7 +13,7 @@ from bayesgmm.posterior.partitions import contingency
 from bayesgmm.report.em import conjugate_formulas, conjugate_rows
 from bayesgmm.report.reading import LEVEL, Check, Reading, family_words, interval_table
 from bayesgmm.report.references import Citations
-from bayesgmm.report.words import array, count, listed, number, percent, probability
+from bayesgmm.report.words import array, count, listed, number, percent, probability, quantity
 
 SAME = 1.05
 """R-hat of relabelled weights and means up to which clusters are the same in all chains."""
@@ -113,8 +113,8 @@ class MCMC(Reading):
         named = dict(zip(features, names, strict=True))
         columns = table[["cluster", "quantity", "feature", "mean", "lower", "upper"]]
         rows = [
-            (self._places[int(k)], quantity, named.get(feature), *values)
-            for k, quantity, feature, *values in columns.itertuples(index=False, name=None)
+            (self._places[int(k)], kind, named.get(feature), *values)
+            for k, kind, feature, *values in columns.itertuples(index=False, name=None)
         ]
         attrs = self.tree["relabelled"].attrs
         share, K = float(attrs["share"]), int(attrs["n_clusters"])
@@ -159,7 +159,7 @@ class MCMC(Reading):
         name, value = worst.idxmax(), worst.max()
         return Check(
             f"the chains agree (R-hat at most {summary.RHAT})",
-            f"the largest of {len(table)} is {number(value, 4)}, of {_plain(name)}",
+            f"the largest of {len(table)} is {number(value, 4)}, of {quantity(name)}",
             bool(value <= summary.RHAT),
             "raise n_warmup and thin, and compare the chains by their log likelihood",
         )
@@ -172,7 +172,7 @@ class MCMC(Reading):
         name, value = sizes.idxmin(), sizes.min()
         return Check(
             what,
-            f"the smallest is {value:,.0f} of {self.model.n_draws_:,} draws, of {_plain(name)}",
+            f"the smallest is {value:,.0f} of {self.model.n_draws_:,} draws, of {quantity(name)}",
             bool(value >= summary.ESS),
             "raise thin, or go on with warm_start=True",
         )
@@ -340,10 +340,6 @@ def _named_alike(labels: np.ndarray, reference: np.ndarray, T: int) -> np.ndarra
     names[columns[shares]] = rows[shares]
     names[names < 0] = K + np.arange((names < 0).sum())
     return names
-
-
-def _plain(name: str) -> str:
-    return str(name).replace("_", " ")
 
 
 # --- weights --------------------------------------------------------------------------------------

@@ -13,6 +13,11 @@ from bayesgmm.report.words import count, fixed, listed, number, probability
 BEST = 6
 """Rows of the table of models."""
 
+WEIGHT = (
+    "BIC weight: exp(−BIC/2), scaled so that all models together have 1; approximately the "
+    "posterior probability of these numbers if all models were equally probable before."
+)
+
 
 def numbers(context: Context) -> Section:
     """The verdict, the table, and the figures behind it."""
@@ -21,6 +26,8 @@ def numbers(context: Context) -> Section:
         blocks.append(para(disagreement(context)))
     side = _side_by_side(context)
     blocks += [side] if side is not None else []
+    if side is not None and context.selection is not None:
+        blocks.append(para(WEIGHT, class_="note"))
     blocks += [*_posterior(context), *_models(context), *_bound(context)]
     return Section("number", "How many clusters, and how sure", blocks)
 
@@ -90,9 +97,7 @@ def _side_by_side(context: Context) -> Html | None:
     columns: list[tuple[str, dict[int, str]]] = []
     if "em" in context.by_key and context.selection is not None:
         own = context.selection.probabilities("n_components")
-        columns.append(
-            ("EM: exp(−BIC/2), scaled", {int(k): probability(p) for k, p in own.items()})
-        )
+        columns.append(("EM: BIC weight", {int(k): probability(p) for k, p in own.items()}))
     if "vb" in context.by_key:
         K = int(context.by_key["vb"].model.n_components_)
         columns.append(("Variational Bayes", {K: "kept"}))
@@ -128,7 +133,7 @@ def _posterior(context: Context) -> list[Html]:
     )
     words = (
         "MCMC: posterior of the number of clusters that hold rows, with two Monte Carlo standard "
-        f"errors to each side, and its prior. 95 % of it is on {likely_words(own)}."
+        f"errors to each side, and its prior. At least 95 % of it is on {likely_words(own)}."
     )
     draw = lambda figure: plot_n_clusters(kept, ax=figure.subplots())  # noqa: E731
     return [picture(draw, alt, words, size=(5.6, 3.0))]
@@ -171,7 +176,7 @@ def _models(context: Context) -> list[Html]:
     ]
     return [
         tag("h3", "EM: the table of models", id="models"),
-        table([*head, "exp(−BIC/2), scaled"], rows, caption),
+        table([*head, "weight"], rows, caption),
         *(figure if several else []),
     ]
 

@@ -284,12 +284,13 @@ def _page(title: str, context: Context, sections: list[Section]) -> str:
 
 def _summary(context: Context) -> Html:
     lead = context.lead
+    whose, of = (f"{lead.title}: ", f" of {lead.title}") if context.several else ("", "")
     lines = [
         numbers.disagreement(context) if context.several else upper_first(numbers.verdict(context)),
-        f"{lead.title}: {clusters.sizes_words(lead)}",
-        doubt.doubt_words(lead),
+        f"{whose}{clusters.sizes_words(lead)}",
+        f"{whose}{doubt.doubt_words(lead)}",
         f"Diagnostics: {checks.checks_words(context)}",
-        f"Predictive checks: {predictive.predictive_words(context, predictive.compared(lead))}",
+        f"Predictive checks{of}: {predictive.predictive_words(predictive.compared(lead))}",
     ]
     if context.several:
         lines.insert(0, numbers.verdict(context))

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import stats
 
 from bayesgmm.report.figures import draw_intervals, picture
-from bayesgmm.report.html import Html, para, table
+from bayesgmm.report.html import Html, para, stacked, table
 from bayesgmm.report.reading import LEVEL, Reading
 from bayesgmm.report.section import Context, Section
 from bayesgmm.report.words import count, listed, number
@@ -35,7 +35,9 @@ def predictive(context: Context) -> Section:
     """Statistics of replicated data sets beside those of the data."""
     found = {reading.key: compared(reading) for reading in context.readings}
     lead = context.lead
-    blocks: list[Any] = [para(predictive_words(context, found[lead.key]), class_="lead")]
+    title = f"{lead.title}: " if context.several else ""
+    words = predictive_words(found[lead.key])
+    blocks: list[Any] = [para(title + words, class_="lead")]
     blocks += [para(_source(reading)) for reading in context.readings]
     blocks += [_table(context, found), _intervals(lead, found[lead.key]), _histograms(lead)]
     note = (
@@ -80,19 +82,17 @@ def unusual(p: float) -> bool:
     return min(p, 1 - p) < (1 - LEVEL) / 2
 
 
-def predictive_words(context: Context, rows: list) -> str:
+def predictive_words(rows: list) -> str:
     """How many statistics are unusual, and how many that is by chance."""
     odd = [name for name, *_, p in rows if unusual(p)]
     by_chance = f"{(1 - LEVEL) * len(rows):.1f}"
-    title = f"{context.lead.title}: " if context.several else ""
     if not odd:
         return (
-            f"{title}All {count(len(rows), 'statistic')} of the data lie within what the model "
-            "predicts."
+            f"All {count(len(rows), 'statistic')} of the data lie within what the model predicts."
         )
     shown = listed(odd[:4]) + (" and others" if len(odd) > 4 else "")
     return (
-        f"{title}{len(odd)} of {count(len(rows), 'statistic')} of the data lie outside the middle "
+        f"{len(odd)} of {count(len(rows), 'statistic')} of the data lie outside the middle "
         f"{100 * LEVEL:g} % of what the model predicts ({by_chance} would by chance): {shown}."
     )
 
@@ -106,22 +106,20 @@ def _table(context: Context, found: dict[str, list]) -> Html:
     head = ["statistic", "data"]
     for reading in context.readings:
         own = f"{reading.title}, " if context.several else ""
-        head += [f"{own}{100 * LEVEL:g} % of replicas", f"{own}p"]
+        head.append(f"{own}p")
     by_name = [{row[0]: row for row in found[reading.key]} for reading in context.readings]
     rows = []
     for name, value, *_ in found[context.lead.key]:
         cells = [name, number(value)]
         for own in by_name:
             if name not in own:
-                cells += ["–", "–"]
+                cells.append("–")
                 continue
             _, _, low, high, p = own[name]
             mark = " *" if unusual(p) else ""
-            cells += [f"[{number(low)}, {number(high)}]", f"{p:.3f}{mark}"]
+            cells.append(stacked(f"{p:.3f}{mark}", f"[{number(low)}, {number(high)}]"))
         rows.append(cells)
-    return table(
-        head, rows, f"Statistics of the data and of replicas (* outside {100 * LEVEL:g} %)"
-    )
+    return table(head, rows, f"Statistics: p, and {100 * LEVEL:g} % of the replicas (* outside)")
 
 
 def _intervals(reading: Reading, rows: list) -> Html:

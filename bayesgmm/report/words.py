@@ -60,6 +60,20 @@ def listed(items: Sequence[Any]) -> str:
     return f"{', '.join(items[:-1])} and {items[-1]}"
 
 
+QUANTITIES = {
+    "n_clusters": "number of clusters",
+    "n_components": "number of components",
+    "entropy": "entropy of the partition",
+    "log_det_scale": "log determinant of the common scale",
+}
+"""Quantities that do not depend on labels, where their name needs more words."""
+
+
+def quantity(name: Any) -> str:
+    """What a quantity is called in a sentence."""
+    return QUANTITIES.get(name, str(name).replace("_", " "))
+
+
 def upper_first(text: str) -> str:
     """With a capital letter at the front."""
     return text[:1].upper() + text[1:]
