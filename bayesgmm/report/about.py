@@ -7,7 +7,7 @@ import numpy as np
 
 from bayesgmm.report.html import Html, bullets, joined, para, table, tag
 from bayesgmm.report.mathml import math
-from bayesgmm.report.mcmc import wishart_words
+from bayesgmm.report.priors import wishart_words
 from bayesgmm.report.reading import Reading
 from bayesgmm.report.section import Context, Section
 from bayesgmm.report.words import count, listed, number, probability, upper_first
@@ -107,9 +107,8 @@ def model(context: Context) -> Section:
 def _of(reading: Reading) -> list[Html]:
     lines = tag("div", *(para(math(line)) for line in reading.formulas()), class_="formulas")
     blocks = [para(" ".join(reading.model_words())), lines]
-    if reading.key == "mcmc":
-        words = wishart_words(reading)
-        blocks += [para(words, class_="note")] if words else []
+    words = wishart_words(reading.formulas())
+    blocks += [para(words, class_="note")] if words else []
     rows = [[math(symbol), value, what] for symbol, value, what in reading.prior_rows()]
     if rows:
         caption = f"{reading.title}: numbers of the prior, as used"

@@ -66,7 +66,7 @@ def _parameters(reading: Reading, found: Any) -> Html:
     if (found["quantity"] == "size").any():
         wanted.append(("size", None, "rows"))
     for name in reading.data.names[:FEATURES]:
-        wanted += [("mean", name, f"mean of {name}"), ("sd", name, f"standard deviation of {name}")]
+        wanted += [("mean", name, f"mean of {name}"), ("sd", name, f"SD of {name}")]
     by_key = {
         (row.quantity, row.feature if isinstance(row.feature, str) else None, row.cluster): row
         for row in own.reset_index().itertuples()
@@ -76,7 +76,7 @@ def _parameters(reading: Reading, found: Any) -> Html:
         cells = [by_key[quantity, feature, k] for k in names]
         rows.append([title, *(_cell(row, whole=quantity == "size") for row in cells)])
     head = ["", *(cluster_name(k) for k in names)]
-    caption = f"{reading.title}: parameters of the clusters, in the units of the table"
+    caption = f"{reading.title}: parameters of the clusters (SD: standard deviation)"
     if len(reading.data.names) > FEATURES:
         caption += f" (the first {FEATURES} columns)"
     return table(head, rows, caption)

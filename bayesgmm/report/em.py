@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from bayesgmm.report.priors import conjugate_formulas, conjugate_rows
 from bayesgmm.report.reading import LEVEL, Check, Reading, family_words, interval_table
 from bayesgmm.report.references import Citations
-from bayesgmm.report.words import array, count, listed, number
+from bayesgmm.report.words import count, listed, number
 
 BOOTSTRAPS, WORK = 199, 500_000
 """Replicates of the bootstrap, and what a pass over the points may cost (points times components
@@ -245,8 +246,9 @@ class EM(Reading):
         model = self.model
         what = "maximum likelihood" if self._prior is None else "maximum a posteriori"
         said = [
-            f"A Gaussian mixture with {family_words(model, self.family)} (family "
-            f"{model.covariance_type}; {cite('celeux1995')[1:-1]}) was fitted by {what} with the "
+            f"A Gaussian mixture of {count(int(model.n_components_), 'component')} with "
+            f"{family_words(model, self.family)} (family {model.covariance_type}; "
+            f"{cite('celeux1995')[1:-1]}) was fitted by {what} with the "
             f"expectation-maximization algorithm {cite('dempster1977')}"
             + (
                 f", accelerated by squared extrapolation {cite('varadhan2008')}"
@@ -283,28 +285,3 @@ class EM(Reading):
             f"{names} of {count(len(table), 'model')} {cite('fraley2002')}; models with a singular "
             "covariance were left out."
         )
-
-
-# --- the conjugate prior, which others have, too --------------------------------------------------
-
-
-def conjugate_formulas(family: Any) -> list[str]:
-    """Normal-inverse-Wishart, or its form along the axes."""
-    if family.axis_aligned:
-        return [
-            "σ_{kj}^2 ∼ InvGamma(ν_0/2, s_j/2)",
-            "μ_{kj} | σ_{kj}^2 ∼ Normal(m_{0j} , σ_{kj}^2/κ_0)",
-        ]
-    return ["Σ_k ∼ InvWishart(ν_0 , S_0)", "μ_k | Σ_k ∼ Normal(m_0 , Σ_k/κ_0)"]
-
-
-def conjugate_rows(prior: Any, family: Any) -> list[tuple[str, str, str]]:
-    """Its numbers, from an object or an estimator that has them under scikit-learn's names."""
-    value = lambda name: getattr(prior, name)  # noqa: E731
-    scale = "s_j" if family.axis_aligned else "S_0"
-    return [
-        ("m_0", array(value("mean_prior")), "where the means are"),
-        ("κ_0", array(value("mean_precision_prior")), "rows that the prior of a mean is worth"),
-        ("ν_0", array(value("degrees_of_freedom_prior")), "degrees of freedom"),
-        (scale, array(value("covariance_prior")), "scale of the covariances"),
-    ]

@@ -73,9 +73,10 @@ def table(head: Sequence[Any], rows: Iterable[Sequence[Any]], caption: str) -> H
         )
         for row in rows
     ]
-    inside = [tag("caption", caption), tag("thead", tag("tr", *top)), tag("tbody", *body)]
-    box = {"class_": "scroll", "role": "region", "aria_label": caption, "tabindex": "0"}
-    return tag("div", tag("table", *inside), **box)
+    inside = tag("table", tag("thead", tag("tr", *top)), tag("tbody", *body), aria_label=caption)
+    # the caption stays in sight when a wide table is scrolled, so it is not the table's own
+    box = tag("div", inside, class_="scroll", role="region", aria_label=caption, tabindex="0")
+    return joined([para(caption, class_="caption"), box])
 
 
 def _numeric(column: Iterable[Any]) -> bool:
@@ -87,4 +88,4 @@ def _numeric(column: Iterable[Any]) -> bool:
 
 def stacked(first: str, second: str) -> Html:
     """A cell of two lines, the second in small print."""
-    return joined([first, " ", tag("small", second)])
+    return joined([tag("span", first, class_="whole"), " ", tag("small", second)])

@@ -1,8 +1,7 @@
 """What the report reads of an MCMCGaussianMixture: draws of the posterior."""
 
-from collections.abc import Callable
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -10,10 +9,10 @@ from scipy.optimize import linear_sum_assignment
 from bayesgmm.estimators.sampling import BNB, prior_of_clusters, weight_options
 from bayesgmm.posterior import summary
 from bayesgmm.posterior.partitions import contingency
-from bayesgmm.report.em import conjugate_formulas, conjugate_rows
+from bayesgmm.report.priors import COMPONENTS, LEARNED, NUMBERS, WEIGHTS, Components
 from bayesgmm.report.reading import LEVEL, Check, Reading, family_words, interval_table
 from bayesgmm.report.references import Citations
-from bayesgmm.report.words import array, count, listed, number, percent, probability, quantity
+from bayesgmm.report.words import count, number, percent, probability, quantity
 
 SAME = 1.05
 """R-hat of relabelled weights and means up to which clusters are the same in all chains."""
@@ -223,7 +222,7 @@ class MCMC(Reading):
         )
 
     @cached_property
-    def _components(self) -> "_Components":
+    def _components(self) -> Components:
         kind = type(self.model.component_prior_).__name__
         return COMPONENTS.get(kind, COMPONENTS["dict"])
 
@@ -340,171 +339,3 @@ def _named_alike(labels: np.ndarray, reference: np.ndarray, T: int) -> np.ndarra
     names[columns[shares]] = rows[shares]
     names[names < 0] = K + np.arange((names < 0).sum())
     return names
-
-
-# --- weights --------------------------------------------------------------------------------------
-
-
-class _Weights(NamedTuple):
-    """A prior of the weights: words, formulas, whether K is drawn, whom to cite."""
-
-    words: str
-    formulas: list[str]
-    number: bool
-    cited: tuple[str, ...]
-
-
-_STICKS = "π_k = v_k ∏_{j<k} (1 − v_j)"
-WEIGHTS = {
-    "finite": _Weights(
-        "A mixture with a known number of components",
-        ["π ∼ Dirichlet(α, …, α)"],
-        False,
-        ("richardson1997",),
-    ),
-    "static": _Weights(
-        "A mixture of finite mixtures (static weights)",
-        ["π | K ∼ Dirichlet(α, …, α)"],
-        True,
-        ("richardson1997", "fruhwirth2021"),
-    ),
-    "dynamic": _Weights(
-        "A mixture of finite mixtures (dynamic weights)",
-        ["π | K, α ∼ Dirichlet(α/K, …, α/K)"],
-        True,
-        ("fruhwirth2021",),
-    ),
-    "dp": _Weights(
-        "A Dirichlet process mixture", ["v_k ∼ Beta(1, α)", _STICKS], False, ("escobar1995",)
-    ),
-    "py": _Weights(
-        "A Pitman–Yor process mixture",
-        ["v_k ∼ Beta(1 − d, α + k d)", _STICKS],
-        False,
-        ("pitman1997",),
-    ),
-}
-"""By the name of `weight_options`."""
-
-NUMBERS = {
-    "bnb": "K − 1 ∼ BetaNegBinomial({}, {}, {})",
-    "poisson": "K − 1 ∼ Poisson({})",
-    "geometric": "K ∼ Geometric({})",
-    "uniform": "K ∼ Uniform(1, …, {})",
-}
-"""The prior of the number of components."""
-
-LEARNED = {
-    "gamma": ("shape of the prior of the concentration", "its rate"),
-    "f": ("first degrees of freedom of the prior of the concentration", "the second"),
-}
-"""What the two numbers of a learned concentration are."""
-
-
-# --- components -----------------------------------------------------------------------------------
-
-
-class _Components(NamedTuple):
-    """A prior of means and covariances."""
-
-    words: str
-    formulas: Callable
-    rows: Callable
-    cited: tuple[str, ...] = ()
-
-
-_MEANS = "μ_k ∼ Normal(b_0 , B_0)"
-
-
-def _means(prior: Any) -> list[tuple[str, str, str]]:
-    return [
-        ("b_0", array(prior.mean_prior), "where the means are"),
-        ("B_0", array(prior.mean_covariance_prior), "their covariance"),
-    ]
-
-
-def _independent_formulas(family: Any) -> list[str]:
-    own = "σ_{kj}^2 ∼ InvGamma(ν_0/2, s_j/2)"
-    return [_MEANS, own if family.axis_aligned else "Σ_k ∼ InvWishart(ν_0 , S_0)"]
-
-
-def _independent_rows(prior: Any, family: Any) -> list[tuple[str, str, str]]:
-    scale = "s_j" if family.axis_aligned else "S_0"
-    return [
-        *_means(prior),
-        ("ν_0", array(prior.degrees_of_freedom_prior), "degrees of freedom"),
-        (scale, array(prior.covariance_prior), "scale of the covariances"),
-    ]
-
-
-def _hierarchical_formulas(family: Any) -> list[str]:
-    if family.axis_aligned:
-        return [_MEANS, "σ_{kj}^{−2} ∼ Gamma(c_0 , C_j)", "C_j ∼ Gamma(g_0 , G_j)"]
-    return [_MEANS, "Σ_k^{−1} ∼ Wishart(c_0 , C_0)", "C_0 ∼ Wishart(g_0 , G_0)"]
-
-
-def _hierarchical_rows(prior: Any, family: Any) -> list[tuple[str, str, str]]:
-    rate = "G_j" if family.axis_aligned else "G_0"
-    return [
-        *_means(prior),
-        ("c_0", array(prior.covariance_shape_prior), "shape of the precisions"),
-        ("g_0", array(prior.scale_shape_prior), "shape of their common scale"),
-        (rate, array(prior.scale_rate_prior), "its rate"),
-    ]
-
-
-def _given_rows(prior: Any, family: Any) -> list[tuple[str, str, str]]:
-    if not isinstance(prior, dict):
-        return []
-    return [(name, type(own).__name__, "a distribution of NumPyro") for name, own in prior.items()]
-
-
-COMPONENTS = {
-    "ConjugatePrior": _Components(
-        "The prior of means and covariances is conjugate (normal-inverse-Wishart).",
-        conjugate_formulas,
-        conjugate_rows,
-        ("fraley2007",),
-    ),
-    "IndependentPrior": _Components(
-        "Means are independent of covariances in the prior, whose scale is fixed.",
-        _independent_formulas,
-        _independent_rows,
-    ),
-    "HierarchicalPrior": _Components(
-        "Means are independent of covariances in the prior, and these have a scale common to all "
-        "clusters that the data decide on.",
-        _hierarchical_formulas,
-        _hierarchical_rows,
-        ("richardson1997", "fruhwirth2021"),
-    ),
-    "dict": _Components(
-        "The prior of means and covariances is made of distributions of NumPyro.",
-        lambda family: [],
-        _given_rows,
-    ),
-}
-"""By the class of `component_prior_`."""
-
-
-def wishart_words(reading: MCMC) -> str:
-    """What Wishart(c, C) means here, where it is used."""
-    if "Wishart(c_0" not in " ".join(reading.formulas()):
-        return ""
-    return (
-        "Wishart(c, C) has a density proportional to |X|^(c − (D + 1)/2) exp(−tr(C X)), which for "
-        "one column is Gamma(c, rate C)."
-    )
-
-
-def likely(numbers: Any, least: float = 0.001) -> list[int]:
-    """Numbers of clusters of at least this probability."""
-    return [int(k) for k in numbers.index[numbers["probability"] >= least]]
-
-
-def likely_words(numbers: Any) -> str:
-    """Those that hold 95 % of the posterior together, as a sentence has them."""
-    ordered = numbers["probability"].sort_values(ascending=False, kind="stable")
-    held = ordered.cumsum()
-    some = sorted(int(k) for k in ordered.index[: int(np.searchsorted(held, LEVEL)) + 1])
-    return listed(some)

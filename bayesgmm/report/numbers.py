@@ -6,7 +6,7 @@ import numpy as np
 
 from bayesgmm.report.figures import picture
 from bayesgmm.report.html import Html, para, table, tag
-from bayesgmm.report.mcmc import likely, likely_words
+from bayesgmm.report.reading import LEVEL
 from bayesgmm.report.section import Context, Section
 from bayesgmm.report.words import count, fixed, listed, number, probability
 
@@ -194,7 +194,7 @@ def _criteria(context: Context) -> list[Html]:
         "Nothing here says how well other numbers would do: bayesgmm.select_model compares them, "
         "and its result may be given to the report as selection."
     )
-    return [table(["criterion", "value"], rows, "EM: the fit by numbers, nats"), para(words)]
+    return [table(["criterion", "value"], rows, "EM: the fit in numbers"), para(words)]
 
 
 def _bound(context: Context) -> list[Html]:
@@ -218,3 +218,16 @@ def _bound(context: Context) -> list[Html]:
 
 def _khat(value: Any) -> str:
     return number(value) if np.isfinite(value) else "not known"
+
+
+def likely(numbers: Any, least: float = 0.001) -> list[int]:
+    """Numbers of clusters of at least this probability."""
+    return [int(k) for k in numbers.index[numbers["probability"] >= least]]
+
+
+def likely_words(numbers: Any) -> str:
+    """Those that hold 95 % of the posterior together, as a sentence has them."""
+    ordered = numbers["probability"].sort_values(ascending=False, kind="stable")
+    held = ordered.cumsum()
+    some = sorted(int(k) for k in ordered.index[: int(np.searchsorted(held, LEVEL)) + 1])
+    return listed(some)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bayesgmm.report.em import conjugate_formulas, conjugate_rows
+from bayesgmm.report.priors import conjugate_formulas, conjugate_rows
 from bayesgmm.report.reading import LEVEL, Check, Reading, family_words, interval_table
 from bayesgmm.report.references import Citations
 from bayesgmm.report.words import count, number
