@@ -550,8 +550,8 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         others : sequence of fitted estimators, optional
             Of the other classes, fitted to the same points: they are put side by side.
         selection : ModelSelection, optional
-            What `select_model` found for these points; its best estimator is the EM fit if there
-            is no other.
+            What `select_model` found for these points; its best estimator joins the others if none
+            is of its class.
         title : str, optional
         name : str, optional
             What the data are called.

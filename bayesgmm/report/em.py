@@ -8,7 +8,7 @@ import numpy as np
 from bayesgmm.report.priors import conjugate_formulas, conjugate_rows
 from bayesgmm.report.reading import LEVEL, Check, Reading, family_words, interval_table
 from bayesgmm.report.references import Citations
-from bayesgmm.report.words import count, listed, number
+from bayesgmm.report.words import count, number
 
 BOOTSTRAPS, WORK = 199, 500_000
 """Replicates of the bootstrap, and what a pass over the points may cost (points times components
@@ -43,7 +43,7 @@ class EM(Reading):
         K = count(int(self.model.n_components_), "component")
         if self.selection is None:
             return f"was fitted with {K}, a number that was given"
-        return f"has the smallest {self.selection.criterion.upper()} with {K}"
+        return f"has the {self.criterion_words} with {K}"
 
     # --- clusters
 
@@ -112,7 +112,7 @@ class EM(Reading):
     @cached_property
     def checks(self) -> list[Check]:
         """Convergence, starts, spikes, and the edge of the table of models."""
-        found = [self._converged(), *self._starts(), *self._spikes(), *self._edge()]
+        found = [self._converged(), *self._starts(), *self._spikes(), *self.selection_checks()]
         return [check for check in found if check is not None]
 
     def _converged(self) -> Check | None:
@@ -160,21 +160,6 @@ class EM(Reading):
             "look for columns that follow from others, or for rows that are repeated",
         )
         return [size, flat]
-
-    def _edge(self) -> list[Check]:
-        if self.selection is None:
-            return []
-        table = self.selection.table
-        most, best = int(table["n_components"].max()), int(self.model.n_components_)
-        singular = int(table["singular"].sum())
-        edge = Check(
-            "more components were tried than chosen",
-            f"{best} chosen of up to {most}",
-            best < most,
-            "raise n_components in select_model: the best number may be larger",
-        )
-        cells = f"{singular} of {count(len(table), 'model')} collapsed on a few rows"
-        return [edge, Check("singular models are not chosen", f"{cells}, none was chosen", True)]
 
     # --- replicas
 
@@ -262,8 +247,7 @@ class EM(Reading):
                 "The prior of means and covariances was conjugate (normal-inverse-Wishart; "
                 f"{cite('fraley2007')[1:-1]})."
             )
-        if self.selection is not None:
-            said.append(self._selected(cite))
+        said += self.selected(cite)
         if self.bootstrap is not None:
             said.append(
                 f"Intervals of its parameters are {100 * LEVEL:g} % intervals of {BOOTSTRAPS} "
@@ -271,17 +255,3 @@ class EM(Reading):
                 f"{cite('newton1994', 'ohagan2019')}."
             )
         return said
-
-    def _selected(self, cite: Citations) -> str:
-        table, criterion = self.selection.table, self.selection.criterion
-        numbers, families = table["n_components"], table["covariance_type"].unique()
-        names = {"bic": cite("schwarz1978"), "aic": "", "icl": ""}[criterion]
-        some = listed(families) if len(families) < 4 else f"{len(families)} covariance families"
-        of = "families" if len(families) < 4 and len(families) > 1 else "family"
-        some = f"the {of} {some}" if len(families) < 4 else some
-        return (
-            f"The number of components, from {numbers.min()} to {numbers.max()}, and the "
-            f"covariance family, of {some}, were chosen by the smallest {criterion.upper()} "
-            f"{names} of {count(len(table), 'model')} {cite('fraley2002')}; models with a singular "
-            "covariance were left out."
-        )

@@ -38,6 +38,9 @@ class MCMC(Reading):
     @property
     def answer(self) -> str:
         """The most probable number, and how probable it is."""
+        if self.selection is not None:
+            chosen = count(self.selection.best_n_components_, "component")
+            return f"has the {self.criterion_words} with {chosen}"
         K = self.most_probable
         row = self.numbers.loc[K]
         if self.options.known is not None:
@@ -141,6 +144,7 @@ class MCMC(Reading):
     def checks(self) -> list[Check]:
         """Chains that agree, enough draws, no chain astray, clusters that are the same."""
         found = [self._agree(), self._enough(), self._astray(), self._same()]
+        found += self.selection_checks()
         if not self.model.converged_ and all(check.passed for check in found[:3]):
             found.append(
                 Check(
@@ -308,6 +312,7 @@ class MCMC(Reading):
             f"of {model.n_iter_:,} sweeps, of which {draws} were kept. {self._components.words}"
             + (f" {cite(*self._components.cited)}" if self._components.cited else "")
         ]
+        said += self.selected(cite)
         said.append(
             "Convergence was judged on quantities that do not depend on labels by rank-normalized "
             f"split R-hat and bulk effective sample size {cite('vehtari2021')}."

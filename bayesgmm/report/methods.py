@@ -50,7 +50,7 @@ def _closing(context: Context) -> list[str]:
             "Partitions of the methods were compared by the adjusted Rand index "
             f"{cite('hubert1985')}."
         )
-    if context.selection is not None:
+    if context.selection is not None and context.selection.method == "em":
         said.append(
             "Weights exp(−BIC/2) of the models were read as approximate posterior probabilities "
             f"{cite('kass1995')}."
@@ -94,7 +94,7 @@ def _script(context: Context) -> str:
     """Python lines; `X` is the reader's."""
     readings, lead = context.readings, context.lead
     classes = [type(reading.model).__name__ for reading in readings]
-    chosen = context.selection is not None and "em" in context.by_key
+    chosen = context.selection is not None
     imported = [*classes, *(["select_model"] if chosen else [])]
     lines = [
         f"from bayesgmm import {', '.join(imported)}",
@@ -102,8 +102,11 @@ def _script(context: Context) -> str:
         f"X = ...  # {context.data.name}: {lead.rows_words}",
     ]
     if chosen:
-        lines.append("selection = select_model(X)  # with the options that it was given")
-    lines += [f"{reading.key} = {_constructor(reading)}.fit(X)" for reading in readings]
+        lines.append(_selected(context.selection))
+    for reading in readings:
+        fitted = f"{_constructor(reading)}.fit(X)"
+        best = reading.model is getattr(context.selection, "best_estimator_", None)
+        lines.append(f"{reading.key} = {'selection.best_estimator_' if best else fitted}")
     more = [f"others=[{', '.join(r.key for r in readings[:-1])}]"] if len(readings) > 1 else []
     more += ["selection=selection"] if chosen else []
     asked = "".join(f", {option}" for option in more)
@@ -112,6 +115,15 @@ def _script(context: Context) -> str:
         lines.append(f"vb.evidence(X, n_draws={int(vb.evidence['n_draws'])})")
     lines.append(f'{lead.key}.report(X, "report.html"{asked})')
     return "\n".join(lines)
+
+
+def _selected(selection: Any) -> str:
+    """The line of `select_model`, with what of it can be read from the table."""
+    table, best = selection.table, selection.best_estimator_
+    numbers = sorted({int(K) for K in table["n_components"]})
+    families = list(dict.fromkeys(table["covariance_type"]))
+    given = f"{numbers}, {families}, {selection.criterion!r}, {selection.method!r}"
+    return f"selection = select_model(X, {given}, random_state={best.random_state!r})"
 
 
 def _seeds(context: Context) -> list[Html]:

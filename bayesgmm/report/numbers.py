@@ -6,16 +6,20 @@ import numpy as np
 
 from bayesgmm.report.figures import picture
 from bayesgmm.report.html import Html, para, table, tag
-from bayesgmm.report.reading import LEVEL
+from bayesgmm.report.reading import LEVEL, Reading
 from bayesgmm.report.section import Context, Section
 from bayesgmm.report.words import count, fixed, listed, number, probability
 
 BEST = 6
 """Rows of the table of models."""
 
+EVIDENCE = {"em": "BIC", "vb": "bound", "mcmc": "evidence"}
+"""What stands for the log evidence in the table of models of each method."""
+
 WEIGHT = (
-    "BIC weight: exp(−BIC/2), scaled so that all models together have 1; approximately the "
-    "posterior probability of these numbers if all models were equally probable before."
+    "Weight: exp(−BIC/2), exp(bound) or the evidence of each model, scaled so that all models "
+    "together have 1: approximately the posterior probability of these numbers if all models were "
+    "equally probable before."
 )
 
 
@@ -26,7 +30,7 @@ def numbers(context: Context) -> Section:
         blocks.append(para(disagreement(context)))
     side = _side_by_side(context)
     blocks += [side] if side is not None else []
-    if side is not None and context.selection is not None:
+    if side is not None and _weights(context) is not None:
         blocks.append(para(WEIGHT, class_="note"))
     blocks += [*_posterior(context), *_models(context), *_bound(context)]
     return Section("number", "How many clusters, and how sure", blocks)
@@ -45,11 +49,12 @@ def answers(context: Context) -> dict[str, int]:
     """The number that each method gives, by its key; none where it was given."""
     found = {}
     for reading in context.readings:
-        if reading.key == "mcmc":
-            if reading.options.known is None:
-                found["mcmc"] = reading.most_probable
-        elif reading.key == "vb" or context.selection is not None:
-            found[reading.key] = int(reading.model.n_components_)
+        if reading.selection is not None:
+            found[reading.key] = int(reading.selection.best_n_components_)
+        elif reading.key == "vb":
+            found["vb"] = int(reading.model.n_components_)
+        elif reading.key == "mcmc" and reading.options.known is None:
+            found["mcmc"] = reading.most_probable
     return found
 
 
@@ -67,7 +72,7 @@ def disagreement(context: Context) -> str:
         groups.setdefault(K, []).append(titles[key])
     parts = [f"{count(K, 'cluster')} by {listed(names)}" for K, names in sorted(groups.items())]
     said = [f"The methods disagree: {listed(parts)}."]
-    if "mcmc" in found:
+    if "mcmc" in found and context.by_key["mcmc"].selection is None:
         table_ = context.by_key["mcmc"].numbers["probability"]
         for key, K in found.items():
             if key != "mcmc" and found["mcmc"] != K:
@@ -95,10 +100,11 @@ def disagreement(context: Context) -> str:
 def _side_by_side(context: Context) -> Html | None:
     """Numbers of clusters, a row each; what each method says of it."""
     columns: list[tuple[str, dict[int, str]]] = []
-    if "em" in context.by_key and context.selection is not None:
-        own = context.selection.probabilities("n_components")
-        columns.append(("EM: BIC weight", {int(k): probability(p) for k, p in own.items()}))
-    if "vb" in context.by_key:
+    weights = _weights(context, "n_components")
+    if weights is not None:
+        title = f"{_chosen(context).title}: {EVIDENCE[context.selection.method]} weight"
+        columns.append((title, {int(k): probability(p) for k, p in weights.items()}))
+    if "vb" in context.by_key and context.by_key["vb"].selection is None:
         K = int(context.by_key["vb"].model.n_components_)
         columns.append(("Variational Bayes", {K: "kept"}))
     if "mcmc" in context.by_key:
@@ -115,6 +121,21 @@ def _side_by_side(context: Context) -> Html | None:
     cells = [[str(k), *(values.get(k, "") for _, values in columns)] for k in rows]
     head = ["clusters", *(name for name, _ in columns)]
     return table(head, cells, "The number of clusters, method by method")
+
+
+def _chosen(context: Context) -> Reading:
+    """The reading that the table of models is of."""
+    return context.by_key[context.selection.method]
+
+
+def _weights(context: Context, by: str | None = None) -> Any:
+    """Probabilities of the models, or of numbers of components; None where there are none."""
+    if context.selection is None:
+        return None
+    try:
+        return context.selection.probabilities(by)
+    except ValueError:  # the criterion is no evidence
+        return None
 
 
 def _posterior(context: Context) -> list[Html]:
@@ -140,51 +161,53 @@ def _posterior(context: Context) -> list[Html]:
 
 
 def _models(context: Context) -> list[Html]:
-    """EM: the best rows of the table of models, and its figure."""
+    """The best rows of the table of models, and its figure."""
     if context.selection is None:
         return _criteria(context)
     from bayesgmm.plots import plot_selection
 
-    found, criterion = context.selection, context.selection.criterion
-    shown = found.table[~found.table["singular"]].sort_values(criterion, kind="stable").head(BEST)
-    chances = found.probabilities()
-    least = shown[criterion].iloc[0]
-    rows = [
-        [
-            row["covariance_type"],
-            str(row["n_components"]),
-            fixed(row["log_likelihood"]),
-            str(row["n_parameters"]),
-            fixed(row[criterion]),
-            fixed(row[criterion] - least),
-            probability(chances[row["covariance_type"], row["n_components"]]),
-        ]
-        for _, row in shown.iterrows()
-    ]
-    name = criterion.upper()
-    head = ["family", "components", "log likelihood", "parameters", name, "above the best"]
-    caption = f"EM: the {len(rows)} best of {count(len(found.table), 'model')} by {name}"
+    found, reading = context.selection, _chosen(context)
+    row, name = reading.criterion, reading.criterion.label
+    sound = found.table[~found.table["singular"]]
+    shown = sound.sort_values(found.criterion, ascending=row.sign > 0, kind="stable").head(BEST)
+    chances = _weights(context)
+    also = [column for column in ALSO if column in shown]
+    least = shown[found.criterion].iloc[0]
+    rows = []
+    for _, cell in shown.iterrows():
+        key = cell["covariance_type"], cell["n_components"]
+        values = [fixed(cell[column]) if column in FIXED else str(cell[column]) for column in also]
+        values += [fixed(cell[found.criterion]), fixed(cell[found.criterion] - least)]
+        values += [] if chances is None else [probability(chances[key])]
+        rows.append([key[0], str(key[1]), *values])
+    head = ["family", "components", *(ALSO[column] for column in also), name, "less the best"]
+    head += [] if chances is None else ["weight"]
+    caption = f"{reading.title}: the {len(rows)} best of {count(len(found.table), 'model')}"
     best = found.best_estimator_
     alt = (
-        f"{name} over the number of components, a line for each covariance family; the least is at "
+        f"{name} over the number of components, a line for each covariance family; the best is at "
         f"{best.n_components} components of family {best.covariance_type}."
     )
-    draw = lambda figure: plot_selection(found.table, criterion, ax=figure.subplots())  # noqa: E731
+    order = "less" if row.sign > 0 else "more"
+    words = f"{reading.title}: {name} of every model that is not singular; {order} is better."
+    draw = lambda f: plot_selection(found.table, found.criterion, ax=f.subplots())  # noqa: E731
     several = found.table["n_components"].nunique() > 1
-    figure = [
-        picture(draw, alt, f"EM: {name} of every model that is not singular; less is better.")
-    ]
     return [
-        tag("h3", "EM: the table of models", id="models"),
-        table([*head, "weight"], rows, caption),
-        *(figure if several else []),
+        tag("h3", f"{reading.title}: the table of models", id="models"),
+        table(head, rows, f"{caption} by {name}"),
+        *([picture(draw, alt, words)] if several else []),
     ]
+
+
+ALSO = {"log_likelihood": "log likelihood", "n_parameters": "parameters"}
+FIXED = {"log_likelihood"}
+"""Columns of the table of models that are shown with the criterion; those of them with decimals."""
 
 
 def _criteria(context: Context) -> list[Html]:
     """BIC, AIC and ICL of a fit whose number of components was given."""
     reading = context.by_key.get("em")
-    if reading is None:
+    if reading is None or reading.selection is not None:
         return []
     model, X = reading.model, reading.given
     values = [("log likelihood", reading.total), ("BIC", model.bic(X))]

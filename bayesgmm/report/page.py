@@ -110,8 +110,8 @@ def write_report(
     path : str or path, optional
         Where to write the page, too.
     selection : ModelSelection, optional
-        What `select_model` found for these points: its table is shown, and its best estimator is
-        the EM fit if `models` have none.
+        What `select_model` found for these points: its table is shown, and its best estimator
+        joins `models` if they have none of its class.
     title : str, optional
     name : str, optional
         What the data are called.
@@ -180,8 +180,8 @@ def _readings(
             raise TypeError(
                 f"selection must be what select_model returns, got {type(selection).__name__}."
             )
-        if "GaussianMixture" not in kinds:
-            given, kinds = [best, *given], ["GaussianMixture", *kinds]
+        if _kind(best) not in kinds:
+            given, kinds = [best, *given], [_kind(best), *kinds]
     if not given:
         raise ValueError("models must hold at least one fitted estimator, got none.")
     if len(set(kinds)) < len(kinds):
@@ -192,7 +192,7 @@ def _readings(
     for kind, reads in READINGS.items():
         if kind in by_kind:
             _check_points(by_kind[kind], data, kind)
-            own = selection if kind == "GaussianMixture" else None
+            own = selection if getattr(selection, "method", None) == reads.key else None
             found.append(reads(by_kind[kind], data, own, tell))
     return found
 

@@ -21,6 +21,10 @@ LEVEL = 0.95
 """Of all intervals."""
 
 
+CITED = {"bic": ("schwarz1978",)}
+"""Works that a criterion is cited with."""
+
+
 class Data(NamedTuple):
     """The table of a report.
 
@@ -156,6 +160,57 @@ class Reading:
         ours = (UserWarning, RuntimeWarning)
         texts = [str(one.message) for one in caught if issubclass(one.category, ours)]
         self.said += [text for text in dict.fromkeys(texts) if text not in self.said]
+
+    # --- the table of models that it was chosen from, if there is one
+
+    @property
+    def criterion(self) -> Any:
+        """The row of the criterion: its sign and its label."""
+        from bayesgmm.estimators.criteria import CRITERIA
+
+        return CRITERIA[self.selection.criterion]
+
+    @property
+    def criterion_words(self) -> str:
+        """``smallest BIC``."""
+        best = "smallest" if self.criterion.sign > 0 else "largest"
+        return f"{best} {self.criterion.label.removesuffix(', nats')}"
+
+    def selection_checks(self) -> list[Check]:
+        """The edge of the table, and what collapsed."""
+        if self.selection is None:
+            return []
+        table = self.selection.table
+        most, best = int(table["n_components"].max()), int(self.selection.best_n_components_)
+        edge = Check(
+            "more components were tried than chosen",
+            f"{best} chosen of up to {most}",
+            best < most,
+            "raise n_components in select_model: the best number may be larger",
+        )
+        singular = int(table["singular"].sum())
+        if not singular:
+            return [edge]
+        cells = f"{singular} of {count(len(table), 'model')} collapsed on a few rows"
+        return [edge, Check("singular models are not chosen", f"{cells}, none was chosen", True)]
+
+    def selected(self, cite: Citations) -> list[str]:
+        """How the model was chosen, for the methods paragraph."""
+        if self.selection is None:
+            return []
+        table = self.selection.table
+        numbers, families = table["n_components"], list(table["covariance_type"].unique())
+        cited = CITED.get(self.selection.criterion, ())
+        some = f"{families[0]}" if len(families) == 1 else f"one of {len(families)}"
+        said = (
+            f"The number of components, from {numbers.min()} to {numbers.max()}, and the "
+            f"covariance family, {some}, were chosen by the {self.criterion_words}"
+            + (f" {cite(*cited)}" if cited else "")
+            + f" of {count(len(table), 'model')} {cite('fraley2002')}"
+        )
+        if table["singular"].any():
+            said += "; models with a singular covariance were left out"
+        return [said + "."]
 
     @property
     def rows_words(self) -> str:

@@ -27,6 +27,8 @@ class VB(Reading):
     def answer(self) -> str:
         """Components that are kept."""
         found = count(int(self.model.n_components_), "component")
+        if self.selection is not None:
+            return f"has the {self.criterion_words} with {found}"
         if self.model.n_components is None:
             return f"keeps {found}"
         return f"keeps {found} of at most {self.model.n_components}"
@@ -67,7 +69,8 @@ class VB(Reading):
     @cached_property
     def checks(self) -> list[Check]:
         """Convergence, the bound, the evidence, the room for more components."""
-        return [self._converged(), *self._risen(), *self._smallest(), *self._room(), self._trust()]
+        found = [self._converged(), *self._risen(), *self._smallest(), *self._room()]
+        return [*found, *self.selection_checks(), self._trust()]
 
     def _converged(self) -> Check:
         model = self.model
@@ -198,6 +201,7 @@ class VB(Reading):
             f"Bayes {cite(*kind.cited)} under a normal-inverse-Wishart prior of means and "
             "covariances."
         ]
+        said += self.selected(cite)
         if model.moves:
             said.append(
                 "Components were merged, removed and split where that raised the evidence lower "
