@@ -226,7 +226,10 @@ def _bound(context: Context) -> list[Html]:
     if reading is None:
         return []
     rows = [["evidence lower bound", fixed(reading.model.elbo_)]]
-    words = "The bound is at most the log evidence of the model."
+    words = (
+        "The bound is at most the log evidence of the model. It says how good this number of "
+        "components is, and gives other numbers no probability: MCMCGaussianMixture does."
+    )
     found = reading.evidence
     if found is not None:
         rows += [
