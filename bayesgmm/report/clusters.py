@@ -99,6 +99,7 @@ def _picture(reading: Reading) -> Html:
     model, X = reading.model, reading.given
     N, D = reading.data.shape
     names, K = reading.data.names, int(model.n_components_)
+    kept = {"support": getattr(model, "support_", None)}
     if D == 1 and isinstance(reading, MCMC):
         draw = lambda f: plots.plot_predictive(model, X, ax=f.subplots())  # noqa: E731
         alt = f"Posterior predictive density of {names[0]} with a band, over a histogram."
@@ -109,13 +110,13 @@ def _picture(reading: Reading) -> Html:
         alt = f"Density of {names[0]} and of its {K} components, with the points as ticks."
         return picture(draw, alt, f"{reading.title}: density of {names[0]}.", n_points=N)
     if D == 2:
-        draw = lambda f: plots.plot_components(model, X, ax=f.subplots())  # noqa: E731
+        draw = lambda f: plots.plot_components(model, X, ax=f.subplots(), **kept)  # noqa: E731
         alt = f"Points of {names[0]} and {names[1]} in {count(K, 'ellipse')}, one a component."
         words = f"{_whose(reading)} ellipses at two standard deviations (86 % of a component)."
         return picture(draw, alt, words, n_points=N)
     F = min(D, PAIRED)
     draw = lambda f: plots.plot_pairs(  # noqa: E731
-        model, X, features=range(F), axes=f.subplots(F, F)
+        model, X, features=range(F), axes=f.subplots(F, F), **kept
     )
     alt = f"Every pair of {listed(names[:F])}: points by cluster, with {count(K, 'ellipse')}."
     which = f"the first {F}" if D > F else "all"

@@ -17,6 +17,9 @@ times moments) for it to be done."""
 NEAR = 0.1
 """Nats of the log likelihood by which two starts may differ and have come to the same maximum."""
 
+TOLERANCE = 1e-5
+"""Relative, of a mean log density that is computed twice, maybe in float32."""
+
 NARROW = 1e-6
 """A component is a spike if its variance in some direction is below this share of the data's."""
 
@@ -25,6 +28,17 @@ class EM(Reading):
     """Maximum likelihood, or with a prior the mode of the posterior."""
 
     key, title, words = "em", "EM", "expectation-maximization"
+
+    @property
+    def n_fitted(self) -> float:
+        """NaN if the likelihood is not that of these rows, each of weight 1."""
+        model, N = self.model, float(len(self.data.table))
+        if model.prior is not None or model.support_fraction is not None or not model.n_iter_:
+            return N
+        if hasattr(model, "n_batch_iter_"):  # of a stream: of the last batch
+            return N
+        away = abs(float(model.score(self.given)) - model.lower_bound_)
+        return N if away <= TOLERANCE * (1 + abs(model.lower_bound_)) else np.nan
 
     @property
     def total(self) -> float:

@@ -23,6 +23,11 @@ class MCMC(Reading):
 
     key, title, words = "mcmc", "MCMC", "Markov chain Monte Carlo"
 
+    @property
+    def n_fitted(self) -> float:
+        """Rows that have labels, each as often as its weight says."""
+        return float(self.model.label_draws().shape[-1])
+
     # --- how many
 
     @cached_property

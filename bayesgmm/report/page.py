@@ -191,9 +191,15 @@ def _readings(
     found = []
     for kind, reads in READINGS.items():
         if kind in by_kind:
-            _check_points(by_kind[kind], data, kind)
+            model = by_kind[kind]
+            if model.n_features_in_ != data.shape[1]:
+                raise ValueError(
+                    f"X must have the {model.n_features_in_} features that {kind} was fitted to, "
+                    f"got {data.shape[1]}."
+                )
             own = selection if getattr(selection, "method", None) == reads.key else None
-            found.append(reads(by_kind[kind], data, own, tell))
+            found.append(reads(model, data, own, tell))
+            _check_points(found[-1], kind)
     return found
 
 
@@ -228,32 +234,31 @@ def _data(X: Any, name: Any, notes: Iterable[str]) -> Data:
             f"X must be the points that were fitted, [N, D]; got shape {values.shape}."
         )
     columns = names_of(X, values.shape[1])
+    if len(set(columns)) < len(columns):
+        columns = [f"{name} ({j})" for j, name in enumerate(columns)]
     table = pd.DataFrame(values, columns=columns, index=None if frame is None else frame.index)
     if not np.isfinite(table.to_numpy(float)).all():
         raise ValueError("X must be finite, as the points that were fitted are.")
     return Data(table, "the data" if name is None else str(name), tuple(map(str, notes)))
 
 
-def _check_points(model: Any, data: Data, kind: str) -> None:
+def _check_points(reading: Reading, kind: str) -> None:
     """These are the points of the fit, as far as that can be seen."""
-    N, D = data.shape
-    if model.n_features_in_ != D:
-        raise ValueError(
-            f"X must have the {model.n_features_in_} features that {kind} was fitted to, got {D}."
-        )
+    model, N = reading.model, len(reading.data.table)
     labels = getattr(model, "labels_", None)
     if labels is None:  # read in pieces, or made from parameters
         return
-    points = data.table if hasattr(model, "feature_names_in_") else data.table.to_numpy()
-    n_drawn = model.label_draws().shape[-1] if kind == "MCMCGaussianMixture" else N
-    if len(labels) == N == n_drawn and np.array_equal(model.predict(points), labels):
-        return
-    raise ValueError(
-        f"X must be the points that {kind} was fitted to: it has {len(labels):,} rows"
-        + ("" if n_drawn == N else f", {n_drawn:,} with their weights")
-        + f", X has {N:,}, and their labels must be labels_. (Fits with sample_weight have no "
-        "report: repeat the rows.)"
-    )
+    if len(labels) != N or not np.array_equal(model.predict(reading.given), labels):
+        raise ValueError(
+            f"X must be the points that {kind} was fitted to: it has {len(labels):,} rows, X has "
+            f"{N:,}, and their labels must be labels_."
+        )
+    if not np.isclose(reading.n_fitted, N, rtol=1e-3):
+        raise ValueError(
+            f"X must be the points that {kind} was fitted to, each of weight 1: the fit does not "
+            f"count {N:,} rows. Fits with sample_weight have no report: repeat the rows, where "
+            "weights are whole numbers, and fit those."
+        )
 
 
 # --- the page -------------------------------------------------------------------------------------

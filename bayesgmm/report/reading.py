@@ -93,8 +93,13 @@ class Reading:
     @cached_property
     def given(self) -> Any:
         """The points as the estimator was given them: with names if it knows any."""
-        table = self.data.table
-        return table if hasattr(self.model, "feature_names_in_") else table.to_numpy()
+        table, names = self.data.table, getattr(self.model, "feature_names_in_", None)
+        return table.to_numpy() if names is None else table.set_axis(names, axis=1)
+
+    @property
+    def n_fitted(self) -> float:
+        """How many rows the fit counts, weights included, as far as that can be seen."""
+        return float(len(self.data.table))
 
     @cached_property
     def family(self) -> Any:

@@ -34,6 +34,12 @@ class VB(Reading):
         return f"keeps {found} of at most {self.model.n_components}"
 
     @property
+    def n_fitted(self) -> float:
+        """Rows that the components hold together."""
+        held = np.asarray(self.model.mean_precision_, float) - self.model.mean_precision_prior_
+        return float(held.sum())
+
+    @property
     def evidence(self) -> Any:
         """What `evidence` has found, if it was asked."""
         return getattr(self.model, "evidence_", None)

@@ -278,6 +278,9 @@ def test_clusters_are_called_what_predict_calls_them(X, fits):
 
 
 OPTIONS = {
+    "one": lambda: GaussianMixture(1, random_state=0),
+    "one, vb": lambda: BayesianGaussianMixture(1, random_state=0),
+    "one, mcmc": lambda: short(1),
     "mode": lambda: GaussianMixture(2, prior="data-scaled", random_state=0),
     "diagonal mode": lambda: GaussianMixture(
         2, covariance_type="diag", prior="data-scaled", random_state=0
@@ -351,6 +354,9 @@ def test_what_is_refused(tmp_path, X, fits):
         em.report(X.iloc[:, :1])
     with pytest.raises(ValueError, match="fitted to: it has 40 rows, X has 39"):
         em.report(X.iloc[1:])
+    weighted = GaussianMixture(1, random_state=0).fit(X, sample_weight=np.repeat([1, 2], 20))
+    with pytest.raises(ValueError, match="each of weight 1.*repeat the rows"):
+        weighted.report(X)
     with pytest.raises(ValueError, match=r"got shape \(40,\)"):
         em.report(X.iloc[:, 0])
     with pytest.raises(TypeError, match=r"in memory; got str .*Chunks"):
