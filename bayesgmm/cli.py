@@ -51,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _parser().parse_args(argv)
         if argv is None:
             enable_compilation_cache()
+        arguments.given = list(sys.argv[1:] if argv is None else argv)
         with _one_line_warnings(arguments.command.words), _kept_interrupts():
             arguments.command.run(arguments)
         sys.stdout.flush()
@@ -115,6 +116,7 @@ _EPILOG = """\
       bayesgmm fit faithful              the clusters of a bundled data set
       bayesgmm fit my.csv                those of a file, with figures in a folder
       bayesgmm select my.csv             how many there are, and of which kind
+      bayesgmm report my.csv             all of it on one page, by three methods
       bayesgmm fit --help                the options of a command, with examples
 
     Results go to standard output, notes and progress to standard error. The exit

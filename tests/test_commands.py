@@ -1,4 +1,4 @@
-"""select, predict, datasets and calibrate, and what the commands share: what they print and refuse.
+"""All commands but fit, and what they share with it: what they print and refuse.
 
 One table of models is fitted, and one mixture saved, for all of the tests.
 """
@@ -18,11 +18,12 @@ import pandas as pd
 import pytest
 
 import bayesgmm
-from bayesgmm import calibration, cli, datasets
+from bayesgmm import calibration, cli, datasets, report
 from bayesgmm.calibration import Calibration
 from bayesgmm.cli import main
-from bayesgmm.commands import COMMANDS, select, words
+from bayesgmm.commands import COMMANDS, reporting, select, words
 from bayesgmm.core import FAMILIES
+from bayesgmm.estimators import selection
 from bayesgmm.text import WIDTH, small
 
 CELLS = ["--components", "1:3", "--families", "E,V"]
@@ -528,3 +529,78 @@ def test_select_prints_what_was_asked_of_the_best(selected):
     assert len(table_of(out, "Parameters of the best, 95 % intervals (20 replicates, ")) == 1 + 6
     row = table_of(out, "One component more than the best")[1]
     assert row[:3] == ["2", "against", "3"] and row[-1] == "9"
+
+
+# --- report ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def page(monkeypatch):
+    """What the command asks for, fits and report, of which none is made."""
+    asked = {"fits": []}
+
+    def selected(X, **options):
+        asked["compared"] = options
+        return "the table of models"
+
+    def fitted(method, X, n_components, settings, note, progress_bar):
+        asked["fits"].append((method, settings))
+        return method, []
+
+    def written(X, models, path, **options):
+        asked.update(X=X, models=models, path=path, **options)
+
+    monkeypatch.setattr(selection, "select_model", selected)
+    monkeypatch.setattr(reporting, "fit_mixture", fitted)
+    monkeypatch.setattr(report, "write_report", written)
+    return asked
+
+
+def test_report_has_all_methods_side_by_side(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pd.DataFrame({"x": [1.0, 2.0, 4.0], "kind": ["a", "b", "c"]}).to_csv("t.csv", index=False)
+    given = ["report", "t.csv", "--index", "kind", "--standardize", "--seed", "3", "--thin", "2"]
+    status, out, err = said(*given, "--title", "A & B")
+    assert (status, out) == (0, "") and err.endswith("bayesgmm: wrote bayesgmm-t.html\n")
+    settings = {"random_state": 3}
+    chains = settings | {"n_samples": None, "thin": 2}
+    assert page["fits"] == [("vb", settings), ("mcmc", chains)]
+    assert page["models"] == ["vb", "mcmc"]
+    assert page["compared"] == {"random_state": 3, "progress_bar": False}
+    assert page["selection"] == "the table of models"
+    assert (page["title"], page["name"]) == ("A & B", "t")
+    assert page["command"] == f"bayesgmm {' '.join(given)} --title 'A & B'"
+    assert page["X"].columns.tolist() == ["z(x)"] and page["X"].index.tolist() == ["a", "b", "c"]
+    assert any("standard deviation 1" in line for line in page["notes"])
+
+
+def test_report_of_one_method_says_what_was_left_out(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pd.DataFrame({"x": [1.0, 2.0, 4.0], "kind": ["a", "b", "c"]}).to_csv("t.csv", index=False)
+    assert said("report", "t.csv", "--method", "em", "-o", "r.html", "--quiet") == (0, "", "")
+    assert (page["fits"], page["models"], page["path"].name) == ([], [], "r.html")
+    assert page["notes"] == ["left out, not numbers: kind"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--method", "em,gibs"], "--method: must be of 'em', 'vb', 'mcmc', got 'gibs'"),
+        (["--method", "em", "--samples", 9], "--samples and --thin are of --method mcmc, which is"),
+        (["-o", "."], "--output: '.' is a folder, not a file."),
+        (["-o", "gone/r.html"], "--output: there is no folder 'gone'."),
+    ],
+)
+def test_report_refuses(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert message in refused("report", "faithful", *arguments)
+
+
+@pytest.mark.slow
+def test_report_is_a_page(tmp_path):
+    """By the methods that are quick."""
+    file = tmp_path / "r.html"
+    status, out, _ = said("report", "galaxies", "--method", "em", "-o", file)
+    text = file.read_text(encoding="utf-8")
+    assert (status, out) == (0, "") and text.startswith("<!DOCTYPE html>")
+    assert f"bayesgmm report galaxies --method em -o {file}" in text
