@@ -525,6 +525,65 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         check_is_fitted(self)
         saving.save(self, path)
 
+    def report(
+        self,
+        X: Any,
+        path: Any = None,
+        *,
+        others: Sequence[Any] = (),
+        selection: Any = None,
+        title: str | None = None,
+        name: str | None = None,
+    ) -> Any:
+        """A page about the fit, one HTML file that needs no network: for reading, and to attach.
+
+        The model with its priors, how many clusters and how sure, the clusters with intervals, who
+        is uncertain, diagnostics, predictive checks, the part of the prior, a methods paragraph
+        with references, and what remakes it; of this what the method has.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame [N, D]
+            The points that were fitted, without sample_weight.
+        path : str or path, optional
+            Where to write the page, too.
+        others : sequence of fitted estimators, optional
+            Of the other classes, fitted to the same points: they are put side by side.
+        selection : ModelSelection, optional
+            What `select_model` found for these points; its best estimator joins the others if none
+            is of its class.
+        title : str, optional
+        name : str, optional
+            What the data are called.
+
+        Returns
+        -------
+        Report
+            With `html`, and `save(path)`; in a notebook it shows the page.
+
+        Raises
+        ------
+        NotFittedError, TypeError, ValueError
+            If an estimator is not fitted or none of ours, two are of one class, or `X` is not what
+            was fitted.
+        FileNotFoundError
+            If there is no folder for `path`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from bayesgmm import GaussianMixture
+        >>> X = np.random.default_rng(0).normal(size=(50, 1))
+        >>> page = GaussianMixture(1, random_state=0).fit(X).report(X, "report.html")
+        >>> page.title
+        'Clusters of the data'
+        """
+        from bayesgmm.report import write_report
+
+        check_is_fitted(self)
+        more = {"selection": selection, "title": title, "name": name}
+        return write_report(X, [self, *others], path, **more)
+
     def _kept_state(self) -> dict[str, Any]:
         """All that makes this estimator what it is."""
         return {name: value for name, value in vars(self).items() if name not in self._caches}
