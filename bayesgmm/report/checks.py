@@ -70,7 +70,7 @@ def _table(reading: Reading) -> Html:
     head = ["check", "verdict", "found", "what to do"]
     if not any(row[-1] for row in rows):
         head, rows = head[:-1], [row[:-1] for row in rows]
-    return table(head, rows, f"{reading.title}: what was checked")
+    return table(head, rows, f"{reading.title}: what was checked", wordy=True)
 
 
 def _diagnosis(reading: MCMC) -> Html:

@@ -56,10 +56,12 @@ def code(text: str) -> Html:
     return tag("pre", tag("code", text), tabindex="0")
 
 
-def table(head: Sequence[Any], rows: Iterable[Sequence[Any]], caption: str) -> Html:
+def table(
+    head: Sequence[Any], rows: Iterable[Sequence[Any]], caption: str, *, wordy: bool = False
+) -> Html:
     """A table in a box that scrolls by itself; the first cell of each row is its heading.
 
-    Columns of numbers stand on the right.
+    Columns of numbers stand on the right; those of a wordy table are never very narrow.
     """
     rows = [list(row) for row in rows]
     sides = ["n" if _numeric(column) else None for column in zip(*rows, strict=True)]
@@ -75,7 +77,8 @@ def table(head: Sequence[Any], rows: Iterable[Sequence[Any]], caption: str) -> H
     ]
     inside = tag("table", tag("thead", tag("tr", *top)), tag("tbody", *body), aria_label=caption)
     # the caption stays in sight when a wide table is scrolled, so it is not the table's own
-    box = tag("div", inside, class_="scroll", role="region", aria_label=caption, tabindex="0")
+    kind = "scroll wordy" if wordy else "scroll"
+    box = tag("div", inside, class_=kind, role="region", aria_label=caption, tabindex="0")
     return joined([para(caption, class_="caption"), box])
 
 

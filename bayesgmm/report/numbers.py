@@ -1,6 +1,6 @@
 """How many clusters, and how sure: the three methods side by side, and where they disagree."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,13 +13,24 @@ from bayesgmm.report.words import count, fixed, listed, number, probability
 BEST = 6
 """Rows of the table of models."""
 
-EVIDENCE = {"em": "BIC", "vb": "bound", "mcmc": "evidence"}
-"""What stands for the log evidence in the table of models of each method."""
+
+class Evidence(NamedTuple):
+    """What stands for the evidence of a model: in a title, and in a sentence."""
+
+    name: str
+    formula: str
+
+
+EVIDENCE = {
+    "em": Evidence("BIC", "exp(−BIC/2)"),
+    "vb": Evidence("bound", "exp(lower bound)"),
+    "mcmc": Evidence("evidence", "the evidence of each model"),
+}
+"""By the method of the table of models."""
 
 WEIGHT = (
-    "Weight: exp(−BIC/2), exp(bound) or the evidence of each model, scaled so that all models "
-    "together have 1: approximately the posterior probability of these numbers if all models were "
-    "equally probable before."
+    "Weight: {}, scaled so that all models together have 1: approximately the posterior "
+    "probability of these numbers if all models were equally probable before."
 )
 
 
@@ -31,7 +42,9 @@ def numbers(context: Context) -> Section:
     side = _side_by_side(context)
     blocks += [side] if side is not None else []
     if side is not None and _weights(context) is not None:
-        blocks.append(para(WEIGHT, class_="note"))
+        blocks.append(
+            para(WEIGHT.format(EVIDENCE[context.selection.method].formula), class_="note")
+        )
     blocks += [*_posterior(context), *_models(context), *_bound(context)]
     return Section("number", "How many clusters, and how sure", blocks)
 
@@ -102,7 +115,7 @@ def _side_by_side(context: Context) -> Html | None:
     columns: list[tuple[str, dict[int, str]]] = []
     weights = _weights(context, "n_components")
     if weights is not None:
-        title = f"{_chosen(context).title}: {EVIDENCE[context.selection.method]} weight"
+        title = f"{_chosen(context).title}: {EVIDENCE[context.selection.method].name} weight"
         columns.append((title, {int(k): probability(p) for k, p in weights.items()}))
     if "vb" in context.by_key and context.by_key["vb"].selection is None:
         K = int(context.by_key["vb"].model.n_components_)
