@@ -29,8 +29,8 @@ from bayesgmm.estimators.checks import (
     warn_not_converged,
 )
 from bayesgmm.estimators.em import GaussianMixture
+from bayesgmm.estimators.entry import enter
 from bayesgmm.estimators.fitted import evidence_of, fitted, mixture_draws, student_draws
-from bayesgmm.estimators.pieces import enter
 from bayesgmm.estimators.points import (
     evaluate,
     evaluate_student,

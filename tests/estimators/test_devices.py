@@ -13,9 +13,9 @@ from functools import partial
 import jax, numpy as np
 from bayesgmm import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.inference import devices, drive
-from bayesgmm.io import sources
+from bayesgmm.io import rows
 warnings.simplefilter("ignore")
-sources.MOST_ROWS = 16_384
+rows.MOST_ROWS = 16_384
 ALL = jax.local_devices()
 rng = np.random.default_rng(0)
 N, D, K = 120_000, 6, 6

@@ -8,7 +8,7 @@ import pytest
 
 from bayesgmm import Chunks
 from bayesgmm.io.chunks import Layout, check_complete, in_pieces
-from bayesgmm.io.sources import block_rows
+from bayesgmm.io.rows import block_rows
 
 N, D = 3000, 3
 NAMES = ["x0", "x1", "x2"]
