@@ -80,7 +80,7 @@ def row_groups(path: Any) -> list[Groups]:
         If a file cannot be read.
     """
     found = []
-    for fragment in dataset_of(os.fspath(path)).get_fragments():
+    for fragment in dataset_of(os.path.abspath(path)).get_fragments():
         name, begin = _name(fragment), 0
         try:
             parts = fragment.split_by_row_group()
@@ -113,11 +113,8 @@ def pieces_of_groups(
         If they cannot be read, or have no such column.
     """
     try:
-        fragment = (
-            _pyarrow_dataset()
-            .ParquetFileFormat()
-            .make_fragment(groups.path, row_groups=list(groups.groups))
-        )
+        (whole,) = dataset_of(groups.path).get_fragments()
+        fragment = whole.subset(row_group_ids=list(groups.groups))
         names = fragment.physical_schema.names
     except (OSError, ValueError) as error:
         raise ValueError(f"{groups.name} could not be read: {one_line(error)}") from error

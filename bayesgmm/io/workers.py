@@ -18,7 +18,7 @@ import numpy as np
 
 from bayesgmm.io.chunks import Block, Chunks, Layout, blocks_of, known_columns
 from bayesgmm.io.parquet import Groups, pieces_of_groups, row_groups
-from bayesgmm.io.rows import Piece, one_line
+from bayesgmm.io.rows import MOST_ROWS, Piece, one_line
 from bayesgmm.io.sources import aligned, is_collection
 
 FAN = 8
@@ -94,7 +94,7 @@ def _blocks(
 ) -> Any:
     columns, column, layout, size = reading
     if isinstance(values, Groups):
-        pieces = pieces_of_groups(values, known_columns(columns, layout), column, size)
+        pieces = pieces_of_groups(values, known_columns(columns, layout), column, size or MOST_ROWS)
     else:
         rows = values if hasattr(values, "columns") else np.asarray(values)
         pieces = iter([Piece(rows, name, begin)])
