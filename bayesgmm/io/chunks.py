@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bayesgmm.arguments import check_flag, check_number
-from bayesgmm.io.rows import MOST_ROWS, Piece, block_rows, values_of
+from bayesgmm.io.rows import MOST_ROWS, Columns, Piece, block_rows, joined, values_of
 from bayesgmm.io.sources import KINDS, is_collection, kind_of
 from bayesgmm.messages import listed
 
@@ -42,7 +42,7 @@ class Block(NamedTuple):
 
     Attributes
     ----------
-    rows : ndarray [n, D]
+    rows : ndarray or Columns [n, D]
         float64 or float32. Not checked for missing values: see `check_complete`.
     weight : ndarray [n] or None
     first : int, or NaN
@@ -52,7 +52,7 @@ class Block(NamedTuple):
     names : tuple of str or None
     """
 
-    rows: np.ndarray
+    rows: np.ndarray | Columns
     weight: np.ndarray | None
     first: int
     places: tuple
@@ -145,7 +145,7 @@ class Chunks:
         """Blocks of rows [n, D], checked for missing values."""
         for block in self.blocks():
             check_complete(block)
-            yield block.rows
+            yield np.asarray(block.rows)
 
     def sample(self, n: int, random_state: Any = None) -> Any:
         """Rows drawn at random without replacement, in one pass.
@@ -278,14 +278,15 @@ def check_complete(block: Block) -> None:
     ValueError
         With the place of the first that is not.
     """
-    bad = ~np.isfinite(block.rows)
+    rows = np.asarray(block.rows)
+    bad = ~np.isfinite(rows)
     if not bad.any():
         return
     row, column = np.argwhere(bad)[0]
     name = repr(block.names[column]) if block.names else str(column)
     n_bad = int(bad.any(axis=1).sum())
-    missing = np.isnan(block.rows[row, column])
-    others = f" ({n_bad} such rows within {len(block.rows):,})" if n_bad > 1 else ""
+    missing = np.isnan(rows[row, column])
+    others = f" ({n_bad} such rows within {len(rows):,})" if n_bad > 1 else ""
     raise ValueError(
         f"Input X contains {'NaN' if missing else 'infinity'}: {block.place(row)}, column {name}"
         f"{others}. Missing values are not modelled: drop those rows or impute them first."
@@ -384,7 +385,7 @@ def _block(parts: list, first: int, names: tuple | None) -> Block:
     if len(parts) == 1:
         return Block(rows[0], weights[0], first, places, names)
     weight = None if weights[0] is None else np.concatenate(weights)
-    return Block(np.concatenate(rows), weight, first, places, names)
+    return Block(joined(rows), weight, first, places, names)
 
 
 def _check_alike(piece: Piece, names: tuple | None, n_features: int, layout: Layout) -> None:

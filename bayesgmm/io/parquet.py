@@ -15,6 +15,10 @@ GROUP_BYTES = 128 << 20
 """Row groups of a file are read by one task up to about so much of it."""
 
 
+BUFFER = 1 << 20
+"""Bytes of each column that are read from a file at a time."""
+
+
 class Groups(NamedTuple):
     """Consecutive row groups of a file.
 
@@ -131,7 +135,14 @@ def _wanted(columns: Sequence | None, weight: str | None, names: Sequence) -> Se
 
 def _read(fragment: Any, name: str, first: int, columns: Sequence, size: int) -> Iterator[Piece]:
     size = min(size, block_rows(len(columns)))
-    options = {"batch_size": size, "batch_readahead": 1, "fragment_readahead": 0}
+    # whole row groups, read ahead and kept, would be most of the memory of a pass
+    scan = {"pre_buffer": False, "use_buffered_stream": True, "buffer_size": BUFFER}
+    options = {
+        "batch_size": size,
+        "batch_readahead": 1,
+        "fragment_readahead": 0,
+        "fragment_scan_options": _pyarrow_dataset().ParquetFragmentScanOptions(**scan),
+    }
     try:
         for batch in fragment.to_batches(columns=columns, **options):
             yield Piece(_Table(batch), name, first)
@@ -147,7 +158,7 @@ def _name(fragment: Any) -> str:
 
 
 class _Table:
-    """A batch of Arrow with what is asked of a DataFrame here; columns lie one after the other."""
+    """A batch of Arrow with what is asked of a DataFrame here; columns lie where they were read."""
 
     def __init__(self, batch: Any):
         self.batch = batch
@@ -170,11 +181,9 @@ class _Table:
     def __getitem__(self, key: tuple) -> "_Table":
         return _Table(self.batch.select(key[1]))
 
-    def to_numpy(self, dtype: Any, na_value: float) -> np.ndarray:
-        rows = np.empty((len(self), self.batch.num_columns), dtype, order="F")
-        for j, column in enumerate(self.batch.columns):
-            rows[:, j] = column.to_numpy(zero_copy_only=False)  # nulls are NaN
-        return rows
+    def in_columns(self) -> list[np.ndarray]:
+        """Each column as an array: where no value is missing, without a copy; NaN for those."""
+        return [column.to_numpy(zero_copy_only=False) for column in self.batch.columns]
 
 
 def _dtype(kind: Any) -> Any:
