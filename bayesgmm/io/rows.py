@@ -32,7 +32,7 @@ class Piece(NamedTuple):
 
 
 class Columns:
-    """Rows [n, D] as a reader of columns has them: an array of its own for each column of each part.
+    """Rows [n, D] as a reader of columns has them: an array for each column of each part.
 
     It is an array to `np.asarray`, which copies; what can take columns need not copy.
 
