@@ -304,11 +304,12 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like [N, D]
+        X : array-like [N, D], or what `Chunks` takes
 
         Returns
         -------
         ndarray [N] of int
+            For points of Dask a Dask array that is not computed yet, as of the two methods below.
         """
         return self._of_rows(X, partial(read_joint, (most_probable,)))
 

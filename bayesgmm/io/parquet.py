@@ -11,7 +11,7 @@ import numpy as np
 
 from bayesgmm.io.rows import Piece, block_rows, check_names, one_line
 
-GROUP_BYTES = 128 << 20
+GROUP_BYTES = 32 << 20
 """Row groups of a file are read by one task up to about so much of it."""
 
 
