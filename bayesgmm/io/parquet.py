@@ -134,23 +134,28 @@ def _wanted(columns: Sequence | None, weight: str | None, names: Sequence) -> Se
 
 
 def _read(fragment: Any, name: str, first: int, columns: Sequence, size: int) -> Iterator[Piece]:
-    size = min(size, block_rows(len(columns)))
-    # whole row groups, read ahead and kept, would be most of the memory of a pass
-    scan = {"pre_buffer": False, "use_buffered_stream": True, "buffer_size": BUFFER}
-    options = {
-        "batch_size": size,
-        "batch_readahead": 1,
-        "fragment_readahead": 0,
-        "fragment_scan_options": _pyarrow_dataset().ParquetFragmentScanOptions(**scan),
-    }
     try:
-        for batch in fragment.to_batches(columns=columns, **options):
+        for batch in _batches(fragment, columns, min(size, block_rows(len(columns)))):
             yield Piece(_Table(batch), name, first)
             first += batch.num_rows
     except (OSError, ValueError) as error:  # pyarrow's own are of these kinds
         raise ValueError(
             f"{name} could not be read after its row {first:,}: {one_line(error)}"
         ) from error
+
+
+def _batches(fragment: Any, columns: Sequence, size: int) -> Iterator[Any]:
+    """Of record batches, decoded as they are asked for.
+
+    What a data set does of its own runs ahead by up to a GB where the rows are not taken as fast.
+    """
+    if not hasattr(fragment, "row_groups"):  # of another format
+        return fragment.to_batches(columns=columns, batch_size=size, batch_readahead=1)
+    from pyarrow.parquet import ParquetFile
+
+    options = {"pre_buffer": False, "buffer_size": BUFFER, "filesystem": fragment.filesystem}
+    groups = [group.id for group in fragment.row_groups]
+    return ParquetFile(fragment.path, **options).iter_batches(size, groups, columns)
 
 
 def _name(fragment: Any) -> str:
