@@ -11,7 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bayesgmm import BayesianGaussianMixture, Chunks, GaussianMixture, MCMCGaussianMixture
+from bayesgmm import (
+    BayesianGaussianMixture,
+    Chunks,
+    GaussianMixture,
+    MCMCGaussianMixture,
+    select_model,
+)
 from bayesgmm.estimators import partitioned, pieces, points
 from bayesgmm.io import rows as io_rows
 from bayesgmm.io import workers
@@ -157,6 +163,16 @@ def test_vb_is_that_in_memory_from_the_same_start():
     assert_alike(found, model)
     np.testing.assert_allclose(model.elbo_, found.elbo_, rtol=1e-12)
     np.testing.assert_allclose(model.score(frame()), found.score(X), rtol=1e-10)
+
+
+def test_a_table_of_models_is_that_of_pieces():
+    """Criteria are summed in the workers; what looks at distances is of the rows that are drawn."""
+    options = {"covariance_type": "EEE", "init_params": "cells", "n_init": 1, "tol": 1e-3}
+    options |= {"random_state": 0, "progress_bar": False}
+    found, here = (select_model(x, [1, 3], **options) for x in (array(), np.array_split(X, 3)))
+    names = ["log_likelihood", "bic", "icl", "inertia", "silhouette"]
+    np.testing.assert_allclose(found.table[names], here.table[names], rtol=1e-9)
+    assert found.best_n_components_ == 3
 
 
 def test_rows_may_be_drawn_for_what_needs_them_in_memory():
