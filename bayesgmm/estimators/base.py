@@ -1,6 +1,8 @@
 """What the estimators share: points in, parameters out, and asking a fitted mixture."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import jax
@@ -36,8 +38,8 @@ from bayesgmm.estimators.points import (
 from bayesgmm.inference.devices import in_turn
 from bayesgmm.inference.loop import CONVERGED
 from bayesgmm.inference.starts import STARTS, starts
-from bayesgmm.io import saving
-from bayesgmm.io.chunks import Block, Chunks, Layout, check_complete, in_pieces
+from bayesgmm.io import saving, workers
+from bayesgmm.io.chunks import Block, Layout, check_complete, in_pieces
 from bayesgmm.messages import hint, listed, lookup
 
 RELATIVE = 1e-6
@@ -246,47 +248,54 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         if layout.names is not None and all(isinstance(name, str) for name in layout.names):
             self.feature_names_in_ = np.asarray(layout.names, dtype=object)
 
-    def _blocks(self, chunks: Chunks, weight: Any = None) -> Iterator[Block]:
-        """Blocks that have the features of the fit."""
+    def _layout(self) -> Layout:
+        """The features of the fit."""
         names = getattr(self, "feature_names_in_", None)
         names = None if names is None else tuple(names)
-        layout = Layout(names, self.n_features_in_, origin=f"{type(self).__name__} was fitted to")
-        return chunks.blocks(weight, layout=layout)
+        return Layout(names, self.n_features_in_, origin=f"{type(self).__name__} was fitted to")
 
-    def _of_rows(self, X: Any, read: Callable) -> tuple[np.ndarray, ...]:
-        """What `read` makes of checked rows, a tuple of arrays [N, ...]; pieces block by block."""
+    def _of_rows(self, X: Any, read: Callable) -> Any:
+        """What `read` makes of the estimator and checked rows, [N, ...]; pieces block by block.
+
+        Of a collection of Dask it is one, too, and not yet computed.
+        """
         check_is_fitted(self)
         chunks = in_pieces(X)
         if chunks is None:
-            return read(self._enter(X, reset=False).X)
-
-        def work(block: Block) -> tuple[np.ndarray, ...]:
-            check_complete(block)
-            return read(block.rows)
-
-        parts = list(in_turn(work, self._blocks(chunks), np.float64))
-        return tuple(np.concatenate(leaves) for leaves in zip(*parts, strict=True))
+            return read(self, self._enter(X, reset=False).X)[0]
+        work = partial(_read_block, self._bare(), read)
+        if chunks.partitioned:
+            layout = self._layout()
+            dtype = workers.dtype_of(chunks, layout)
+            example = read(self, np.zeros((1, layout.n_features), dtype))[0][:0]
+            return workers.lazily(chunks, layout, work, example)
+        blocks = chunks.blocks(layout=self._layout())
+        return np.concatenate(list(in_turn(work, blocks, np.float64)))
 
     def _means(self, X: Any, sample_weight: Any, read: Callable) -> tuple[float, ...]:
-        """Sum of the weights, and means of what `read` makes of checked rows."""
+        """Sum of the weights, and means of what `read` makes of the estimator and checked rows."""
         check_is_fitted(self)
         chunks = in_pieces(X)
         if chunks is None:
             X, weight = self._enter(X, sample_weight, reset=False)
-            found = (weighted_mean(values, weight) for values in read(X))
+            found = (weighted_mean(values, weight) for values in read(self, X))
             return Entered(X, weight).total, *found
-
-        def work(block: Block) -> np.ndarray:
-            check_complete(block)
-            rows, weight = block.rows, block.weight
-            weight = np.ones(len(rows)) if weight is None else weight
-            found = (np.where(weight > 0, values, 0.0) for values in read(rows))
-            return np.array([weight.sum(), *(weight @ values for values in found)])
-
-        total, *sums = sum(in_turn(work, self._blocks(chunks, sample_weight), np.float64))
+        work, layout = partial(_sums_of_block, self._bare(), read), self._layout()
+        if chunks.partitioned:
+            total, *sums = workers.sum_of(chunks, sample_weight, layout, work)
+        else:
+            blocks = chunks.blocks(sample_weight, layout=layout)
+            total, *sums = sum(in_turn(work, blocks, np.float64))
         if total == 0:
             raise ValueError("sample_weight must not be zero in every row.")
         return float(total), *(float(value / total) for value in sums)
+
+    def _bare(self) -> Self:
+        """The same without what is as long as the points: it may have a way to go."""
+        bare = copy(self)
+        for name in ("labels_", "restart_lower_bounds_", "support_"):
+            bare.__dict__.pop(name, None)
+        return bare
 
     # --- what can be asked
 
@@ -295,13 +304,14 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like [N, D]
+        X : array-like [N, D], or what `Chunks` takes
 
         Returns
         -------
         ndarray [N] of int
+            For points of Dask a Dask array that is not computed yet, as of the two methods below.
         """
-        return self._of_rows(X, lambda rows: self._read(rows, most_probable))[0]
+        return self._of_rows(X, partial(read_joint, (most_probable,)))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probability of each component given each point (the responsibilities).
@@ -315,7 +325,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         ndarray [N, K]
             Rows sum to one.
         """
-        return self._of_rows(X, lambda rows: self._read(rows, proba))[0]
+        return self._of_rows(X, partial(read_joint, (proba,)))
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Log density of the mixture at each point, in nats.
@@ -328,7 +338,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         -------
         ndarray [N]
         """
-        return self._of_rows(X, lambda rows: (self._log_density(rows),))[0]
+        return self._of_rows(X, _read_density)
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Mean log density of the points, in nats.
@@ -344,7 +354,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         -------
         float
         """
-        return self._means(X, sample_weight, lambda rows: (self._log_density(rows),))[1]
+        return self._means(X, sample_weight, _read_density)[1]
 
     def uncertainty(self, X: Any) -> Any:
         """How unsure the assignment of each point is.
@@ -613,6 +623,31 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         if not index or len(set(index)) < len(index):
             raise ValueError(f"{argument} must name features once each, got {features}.")
         return index
+
+
+# --- what a block of rows is asked, by whoever has it ---------------------------------------------
+
+
+def read_joint(read: tuple, model: MixtureEstimator, rows: np.ndarray) -> tuple[np.ndarray, ...]:
+    """What each of `read` makes of the log joint [n, K] of checked rows."""
+    return model._read(rows, *read)
+
+
+def _read_density(model: MixtureEstimator, rows: np.ndarray) -> tuple[np.ndarray]:
+    return (model._log_density(rows),)
+
+
+def _read_block(model: MixtureEstimator, read: Callable, block: Block) -> np.ndarray:
+    check_complete(block)
+    return read(model, block.rows)[0]
+
+
+def _sums_of_block(model: MixtureEstimator, read: Callable, block: Block) -> np.ndarray:
+    """Of the weights, and of what `read` makes of the rows times these."""
+    check_complete(block)
+    weight = np.ones(len(block.rows)) if block.weight is None else block.weight
+    found = (np.where(weight > 0, values, 0.0) for values in read(model, block.rows))
+    return np.array([weight.sum(), *(weight @ values for values in found)])
 
 
 def check_n_samples(n_samples: Any) -> None:

@@ -15,7 +15,7 @@ from bayesgmm.core.covariance import FAMILIES, Covariance, packed_shape, unpack
 from bayesgmm.core.forms import choose_form
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.estimators import conjugate, pieces, streaming, trimming
-from bayesgmm.estimators.base import Entered, MixtureEstimator, print_progress
+from bayesgmm.estimators.base import Entered, MixtureEstimator, print_progress, read_joint
 from bayesgmm.estimators.checks import (
     check_components,
     check_matrices,
@@ -24,6 +24,7 @@ from bayesgmm.estimators.checks import (
     check_weights_init,
     warn_not_converged,
 )
+from bayesgmm.estimators.entry import enter
 from bayesgmm.estimators.points import (
     capacity,
     in_form,
@@ -282,9 +283,11 @@ class GaussianMixture(MixtureEstimator):
             file or folder, a list of arrays and a function that returns an iterator of arrays are
             read in pieces, of which a few are in memory at a time. The fit then begins with that
             of up to 32,768 rows drawn at random, goes on by passes over all rows, and leaves no
-            `labels_`: ask ``predict(X)``.
+            `labels_`: ask ``predict(X)``. Of an array or a table of Dask the passes are made by its
+            workers.
         y : ignored
         sample_weight : array-like [N], or the name of a column of pieces, optional
+            Beside a Dask array, one in its chunks.
             A row of weight 2 counts as two rows, one of weight 0 as none.
         columns : sequence, optional
             Which columns of pieces to take; all when not given.
@@ -365,7 +368,7 @@ class GaussianMixture(MixtureEstimator):
         self._check_options()
         family = lookup(FAMILIES, self.covariance_type, "covariance_type")
         resume = self.warm_start and hasattr(self, "converged_")
-        entered = pieces.enter(self, X, sample_weight, pairs=self.prior is not None)
+        entered = enter(self, X, sample_weight, pairs=self.prior is not None)
         kept = entered.kept(relative=self.prior is None)
         N, D = kept.shape
         check_components(self.n_components, N)
@@ -784,7 +787,7 @@ class GaussianMixture(MixtureEstimator):
 
     def _sums(self, X: Any, sample_weight: Any, *read: Callable) -> tuple[float, ...]:
         """Number of points, and sums over them of what each of `read` makes of the log joint."""
-        total, *means = self._means(X, sample_weight, lambda rows: self._read(rows, *read))
+        total, *means = self._means(X, sample_weight, partial(read_joint, read))
         return total, *(total * mean for mean in means)
 
     @classmethod

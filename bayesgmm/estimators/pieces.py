@@ -10,17 +10,16 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from sklearn.utils import check_random_state
 
 from bayesgmm.core.arrays import Data, Standardizer, float_scope
 from bayesgmm.core.forms import exact_form
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.sweep import padded_size
-from bayesgmm.estimators.base import Entered, MixtureEstimator
+from bayesgmm.estimators.base import Entered
 from bayesgmm.estimators.points import empty_data, standard_data
 from bayesgmm.inference import devices, drive
 from bayesgmm.io.chunks import Block, Chunks, Layout, Reservoir, check_complete, shown
-from bayesgmm.io.sources import block_rows
+from bayesgmm.io.rows import block_rows
 
 SAMPLED = 32_768
 """Rows, drawn at random, with which a fit begins."""
@@ -75,6 +74,20 @@ def spread_of(block: Block, origin: np.ndarray, pairs: bool) -> Spread:
     return Spread(len(rows), total, mean * size, size, second, single)
 
 
+def checked_spread(block: Block, origin: np.ndarray, pairs: bool) -> Spread:
+    """`spread_of` a block of which every value is a number.
+
+    Raises
+    ------
+    ValueError
+        If one is not, with its place.
+    """
+    found = spread_of(block, origin, pairs)
+    if not (np.isfinite(found.centre).all() and np.isfinite(found.size).all()):
+        check_complete(block)
+    return found
+
+
 def joined(a: Spread, b: Spread) -> Spread:
     """Of the rows of both."""
     single = bool(a.single and b.single)
@@ -95,6 +108,8 @@ class Pieces:
 
     Attributes
     ----------
+    feed : (pieces, units) -> devices.Feed
+        How they are read.
     chunks : Chunks
     weight : str, array [N] or None
         A column of the chunks, or the weights of all rows.
@@ -109,6 +124,7 @@ class Pieces:
         By which the weights are multiplied.
     """
 
+    feed: Callable[["Pieces", Standardizer], devices.Feed]
     chunks: Chunks
     weight: Any
     layout: Layout
@@ -154,13 +170,13 @@ class Pieces:
         rows = self.drawn if n >= len(self.drawn.X) else self.drawn.some(n, random_state)
         return rows._replace(weight=rows.weight * (self.total / rows.weight.sum()))
 
-    def shards(self, units: Standardizer, n: int = 1) -> "BlockFeed":
-        """The points in these units, block by block."""
-        return BlockFeed(self, units)
+    def shards(self, units: Standardizer, n: int = 1) -> devices.Feed:
+        """The points in these units, read anew in every pass."""
+        return self.feed(self, units)
 
 
-class BlockFeed(devices.Feed):
-    """Blocks of points, read anew in every pass.
+class PiecesFeed(devices.Feed):
+    """Points that are read anew in every pass.
 
     Parameters
     ----------
@@ -171,17 +187,29 @@ class BlockFeed(devices.Feed):
     def __init__(self, pieces: Pieces, units: Standardizer):
         self.pieces, self.units = pieces, units
         self.shape, self.dtype = pieces.shape[::-1], pieces.dtype
+
+    @property
+    def total(self) -> float:
+        """Sum of the weights."""
+        return self.pieces.total
+
+    def sample(self, n: int, random_state: np.random.RandomState) -> Data:
+        """`Data` of n points that stand for all."""
+        some = self.pieces.some(n, random_state)
+        return standard_data(*some, self.units)
+
+
+class BlockFeed(PiecesFeed):
+    """Blocks of points that are read here, one after the other, and swept several at a time."""
+
+    def __init__(self, pieces: Pieces, units: Standardizer):
+        super().__init__(pieces, units)
         n_rows, n_features = pieces.layout.n_rows, pieces.layout.n_features
         several = min(len(devices.places()), -(-n_rows // SHARED))
         n_blocks = -(-n_rows // (several * block_rows(n_features))) * several
         self.rows = -(-n_rows // n_blocks)
         self.size = padded_size(self.rows)
         self.spare: list[Data] = []  # memory that is new costs more than all that is done in it
-
-    @property
-    def total(self) -> float:
-        """Sum of the weights."""
-        return self.pieces.total
 
     def sum_over(self, function: Callable) -> Any:
         """Sum over the blocks of what `function` makes of each, as a pytree of ndarray.
@@ -193,35 +221,43 @@ class BlockFeed(devices.Feed):
         """
 
         def work(block: Block) -> Any:
-            data = self._data(block)
+            try:
+                out = self.spare.pop()
+            except IndexError:  # of this thread there is none yet
+                out = empty_data(len(self.units.scale), self.size, self.dtype)
             # without a copy: the memory may be filled again when the sums are there
-            found = jax.tree.map(np.asarray, function(jax.device_put(data)))
-            self.spare.append(data)
-            if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found)):
-                check_complete(block)  # looked at only if a sum shows that it may not be
+            found = sums_of_block(function, block, self.units, self.pieces.factor, out)
+            self.spare.append(out)
             return found
 
         return devices.total(devices.in_turn(work, self._blocks(), self.dtype))
-
-    def sample(self, n: int, random_state: np.random.RandomState) -> Data:
-        """`Data` of n points that stand for all."""
-        some = self.pieces.some(n, random_state)
-        return standard_data(*some, self.units)
 
     def _blocks(self) -> Iterator[Block]:
         chunks, weight, layout = self.pieces.chunks, self.pieces.weight, self.pieces.layout
         blocks = chunks.blocks(weight, self.rows, layout)
         return shown(blocks, layout.n_rows) if self.pieces.bar else blocks
 
-    def _data(self, block: Block) -> Data:
-        rows, weight = _of_weight(block)
-        weight = None if weight is None else weight * self.pieces.factor
-        try:
-            out = self.spare.pop()
-        except IndexError:  # of this thread there is none yet
-            out = empty_data(len(self.units.scale), self.size, self.dtype)
-        with np.errstate(over="ignore", invalid="ignore"):
-            return standard_data(rows, weight, self.units, out)
+
+def sums_of_block(
+    function: Callable, block: Block, units: Standardizer, factor: float, out: Data
+) -> Any:
+    """What `function` makes of the `Data` of a block, as a pytree of ndarray.
+
+    To be called inside the float scope of the fit. `out` is filled, and may be filled again.
+
+    Raises
+    ------
+    ValueError
+        If a value is missing, with its place.
+    """
+    rows, weight = _of_weight(block)
+    weight = None if weight is None else weight * factor
+    with np.errstate(over="ignore", invalid="ignore"):
+        data = standard_data(rows, weight, units, out)
+    found = jax.tree.map(np.asarray, function(jax.device_put(data)))
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found)):
+        check_complete(block)  # looked at only if a sum shows that it may not be
+    return found
 
 
 def _of_weight(block: Block) -> tuple[np.ndarray, np.ndarray | None]:
@@ -230,33 +266,6 @@ def _of_weight(block: Block) -> tuple[np.ndarray, np.ndarray | None]:
     if weight is None or weight.all():
         return rows, weight
     return rows[weight > 0], weight[weight > 0]
-
-
-def enter(
-    model: MixtureEstimator, X: Any, sample_weight: Any, pairs: bool = True
-) -> Entered | Pieces:
-    """The points that a fit was given, checked: in memory, or after a pass over the pieces.
-
-    Parameters
-    ----------
-    model : MixtureEstimator
-        Its features become those of the points.
-    X : array-like, DataFrame or Chunks
-    sample_weight : array-like [N] or str, optional
-    pairs : bool
-        Whether the covariances of the columns are asked for.
-    """
-    if not isinstance(X, Chunks):
-        return model._enter(X, sample_weight)
-    if not isinstance(model.init_params, str):
-        raise ValueError(
-            "init_params must be a name where X is read in pieces, got an array. Give "
-            "weights_init, means_init and precisions_init, or go on from a fit to a sample by "
-            "warm_start=True."
-        )
-    found = survey(X, sample_weight, pairs, check_random_state(model.random_state), model.verbose)
-    model._learn_features(found.layout)
-    return found
 
 
 def survey(
@@ -278,10 +287,7 @@ def survey(
     drawn = Reservoir(SAMPLED, random_state.randint(2**31))
 
     def work(block: Block) -> tuple[Spread, tuple]:
-        found = spread_of(block, seen[0].astype(np.float64), pairs)
-        if not (np.isfinite(found.centre).all() and np.isfinite(found.size).all()):
-            check_complete(block)
-        return found, drawn.draw(block)
+        return checked_spread(block, seen[0].astype(np.float64), pairs), drawn.draw(block)
 
     whole, seen = None, []
 
@@ -295,17 +301,40 @@ def survey(
     for own, rows in devices.in_turn(work, passing(), np.float64):
         whole = own if whole is None else joined(whole, own)
         drawn.add(rows)
+    origin, names, n_rows = seen
+    layout = Layout(names, len(origin), n_rows, "the first pass found")
+    return known(BlockFeed, chunks, weight, layout, shifted(whole, origin), drawn, bool(bar))
+
+
+def shifted(spread: Spread, origin: np.ndarray) -> Spread:
+    """With the centre as the user has it."""
+    return spread._replace(centre=origin + spread.centre)
+
+
+def known(
+    feed: Callable,
+    chunks: Chunks,
+    weight: Any,
+    layout: Layout,
+    whole: Spread,
+    drawn: Reservoir,
+    bar: bool = False,
+) -> Pieces:
+    """`Pieces` of what a first pass has found.
+
+    Raises
+    ------
+    ValueError
+        If that is too little for a fit.
+    """
     if whole.weight == 0:
         raise ValueError("sample_weight must not be zero in every row: there is nothing to fit.")
     if whole.n < 2:
         raise ValueError(f"a fit needs a minimum of 2 rows of weight above 0, X has {whole.n}.")
-    origin, names, n_rows = seen
-    layout = Layout(names, len(origin), n_rows, "the first pass found")
-    whole = whole._replace(centre=origin + whole.centre)
     rows, weights = drawn.rows()
     dtype = np.float32 if whole.single else np.float64
     sample = Entered(rows.astype(dtype, copy=False), weights.astype(np.float64))
-    return Pieces(chunks, weight, layout, whole, sample, bool(bar))
+    return Pieces(feed, chunks, weight, layout, whole, sample, bar)
 
 
 def _weights(weight: Any) -> np.ndarray:

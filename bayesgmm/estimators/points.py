@@ -16,6 +16,7 @@ from bayesgmm.core.predictive import StudentMixture, student_joint
 from bayesgmm.core.sweep import joint_of, padded_size
 from bayesgmm.inference import devices
 from bayesgmm.inference.devices import FEW, WIDE, Feed
+from bayesgmm.io.rows import Columns
 
 ROWS = 65_536
 """Rows evaluated at a time: what `predict` and its like need beside their answer."""
@@ -30,7 +31,10 @@ def aligned_empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 
 
 def standard_data(
-    X: np.ndarray, weight: np.ndarray | None, units: Standardizer, out: Data | None = None
+    X: np.ndarray | Columns,
+    weight: np.ndarray | None,
+    units: Standardizer,
+    out: Data | None = None,
 ) -> Data:
     """Rows as the core's `Data`: standardised, samples last, padded with weight 0.
 
@@ -38,10 +42,29 @@ def standard_data(
     """
     N, D = X.shape
     points, weights = out or empty_data(D, padded_size(N), X.dtype)
-    units.transform(X, out=points[:, :N])
+    if isinstance(X, Columns):
+        transform_columns(X, units, points)
+    else:
+        units.transform(X, out=points[:, :N])
     weights[:N] = 1.0 if weight is None else weight
     points[:, N:], weights[N:] = 0.0, 0.0
     return Data(points, weights)
+
+
+def transform_columns(X: Columns, units: Standardizer, out: np.ndarray) -> None:
+    """`units.transform` of rows held by columns, into the beginning of `out` [D, N]."""
+    first = 0
+    for part in X.parts:
+        end = first + len(part[0])
+        for column, centre, scale, own in zip(
+            part, units.centre, units.scale, out[:, first:end], strict=True
+        ):
+            if out.dtype == np.float64:
+                np.subtract(column, centre, out=own)
+                own /= scale
+            else:
+                own[:] = (column.astype(np.float64) - centre) / scale
+        first = end
 
 
 def empty_data(D: int, size: int, dtype: Any) -> Data:

@@ -12,8 +12,9 @@ from bayesgmm.estimators.checks import check_components, check_univariate, warn_
 from bayesgmm.estimators.choice import ModelSelection
 from bayesgmm.estimators.criteria import CRITERIA, METHODS, Method
 from bayesgmm.estimators.em import n_parameters
+from bayesgmm.estimators.entry import enter
 from bayesgmm.estimators.folds import LeftOut, splits
-from bayesgmm.estimators.pieces import SAMPLED, enter
+from bayesgmm.estimators.pieces import SAMPLED
 from bayesgmm.io.chunks import Chunks, in_pieces
 from bayesgmm.messages import hint, listed, lookup
 

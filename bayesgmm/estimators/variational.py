@@ -29,8 +29,8 @@ from bayesgmm.estimators.checks import (
     warn_not_converged,
 )
 from bayesgmm.estimators.em import GaussianMixture
+from bayesgmm.estimators.entry import enter
 from bayesgmm.estimators.fitted import evidence_of, fitted, mixture_draws, student_draws
-from bayesgmm.estimators.pieces import enter
 from bayesgmm.estimators.points import (
     evaluate,
     evaluate_student,
@@ -249,9 +249,11 @@ class BayesianGaussianMixture(MixtureEstimator):
             file or folder, a list of arrays and a function that returns an iterator of arrays are
             read in pieces, of which a few are in memory at a time. The fit then begins with that
             of up to 32,768 rows drawn at random, goes on by passes over all rows, and leaves no
-            `labels_`: ask ``predict(X)``.
+            `labels_`: ask ``predict(X)``. Of an array or a table of Dask the passes are made by its
+            workers.
         y : ignored
         sample_weight : array-like [N], or the name of a column of pieces, optional
+            Beside a Dask array, one in its chunks.
             A row of weight 2 counts as two rows, one of weight 0 as none.
         columns : sequence, optional
             Which columns of pieces to take; all when not given.

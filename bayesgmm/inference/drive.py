@@ -179,8 +179,15 @@ def _expect_all(mixtures: Mixture, data: Data, form: Form) -> Moments:
     return _EXPECT[_few(data)](mixtures, data, form)
 
 
+def _sweeping(mixtures: Mixture, shards: Sequence[Data] | devices.Feed, form: Form) -> Callable:
+    """From a shard to its moments; to be sent to where the shards are, where these are a feed."""
+    if isinstance(shards, devices.Feed):
+        mixtures = jax.tree.map(np.asarray, mixtures)
+    return partial(_expect_all, mixtures, form=form)
+
+
 def _of_several(mixtures: Mixture, shards: Sequence[Data], prior: Any, form: Form) -> list[Moments]:
-    expect = partial(_expect_all, mixtures, form=form)
+    expect = _sweeping(mixtures, shards, form)
     return devices.each(expect, shards, mixtures.means.dtype)
 
 
@@ -248,7 +255,7 @@ def _advance_sharded(
 
 def moments(mixtures: Mixture, shards: Sequence[Data] | devices.Feed, form: Form) -> Moments:
     """Moments of all the points under each of R mixtures, as NumPy arrays."""
-    expect_shard = partial(_expect_all, mixtures, form=form)
+    expect_shard = _sweeping(mixtures, shards, form)
     return devices.sum_over(expect_shard, shards, np.asarray(mixtures.means).dtype)
 
 

@@ -4,15 +4,17 @@ The pieces of a source are as its maker left them. They are cut anew into blocks
 what is wrong in one of them is told with its place.
 """
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from bayesgmm.arguments import check_number
-from bayesgmm.io.sources import KINDS, MOST_ROWS, Piece, block_rows, kind_of, values_of
+from bayesgmm.arguments import check_flag, check_number
+from bayesgmm.io.rows import MOST_ROWS, Columns, Piece, block_rows, joined, values_of
+from bayesgmm.io.sources import KINDS, is_collection, kind_of
 from bayesgmm.messages import listed
 
 
@@ -40,17 +42,17 @@ class Block(NamedTuple):
 
     Attributes
     ----------
-    rows : ndarray [n, D]
+    rows : ndarray or Columns [n, D]
         float64 or float32. Not checked for missing values: see `check_complete`.
     weight : ndarray [n] or None
-    first : int
-        Number of its first row.
+    first : int, or NaN
+        Number of its first row; NaN where it is not known.
     places : tuple of (int, str, int)
         Where rows of a chunk begin in the block, the name of the chunk, and the row of it.
     names : tuple of str or None
     """
 
-    rows: np.ndarray
+    rows: np.ndarray | Columns
     weight: np.ndarray | None
     first: int
     places: tuple
@@ -59,8 +61,10 @@ class Block(NamedTuple):
     def place(self, row: int) -> str:
         """Where a row of the block comes from, as a message says it."""
         offset, name, first = max(place for place in self.places if place[0] <= row)
-        whole = f"row {self.first + row:,}"
-        return f"{name}, row {first + row - offset:,} of it ({whole})" if name else whole
+        whole = "" if np.isnan(self.first) else f"row {self.first + row:,}"
+        if not name:
+            return whole
+        return f"{name}, row {first + row - offset:,} of it" + (f" ({whole})" if whole else "")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -76,10 +80,14 @@ class Chunks:
         - an array or `np.memmap` [N, D], or the path of a ``.npy`` file
         - the path of a Parquet file, or of a folder of them; a `pyarrow.dataset.Dataset`
         - a list of arrays or DataFrames [n, D]
+        - an array or a table of Dask: passes are made by its workers, partition by partition
         - a function without arguments that returns an iterator of such pieces, the same in every
           call: ``lambda: pandas.read_csv(path, chunksize=100_000)``
     columns : sequence of str or int, optional
         Which to take: names of a table, or positions in arrays. All when not given.
+    dask : bool, default False
+        The source is the path of Parquet files that all workers of Dask can read: row groups are
+        then its partitions.
 
     Raises
     ------
@@ -105,10 +113,19 @@ class Chunks:
 
     source: Any
     columns: Sequence | None = None
+    dask: bool = False
 
     def __post_init__(self) -> None:
         """Look at the source, without reading it."""
-        kind_of(self.source)
+        kind = kind_of(self.source)
+        check_flag(self.dask, "dask")
+        is_path = isinstance(self.source, str | os.PathLike)
+        if self.dask and (not is_path or os.fspath(self.source).endswith(".npy")):
+            raise ValueError(
+                "dask=True has the workers of Dask read Parquet files, and needs the path of a "
+                f"file or of a folder of them; got {self.source if is_path else kind.words}. (An "
+                "array or table of Dask is read by them anyway.)"
+            )
         if self.columns is not None:
             columns = [self.columns] if isinstance(self.columns, str) else list(self.columns)
             if not columns or len(set(columns)) < len(columns):
@@ -119,11 +136,16 @@ class Chunks:
         """What kind of source it is."""
         return f"Chunks({kind_of(self.source).words})"
 
+    @property
+    def partitioned(self) -> bool:
+        """Whether workers of Dask have the points, or read them."""
+        return self.dask or is_collection(self.source)
+
     def __iter__(self) -> Iterator[np.ndarray]:
         """Blocks of rows [n, D], checked for missing values."""
         for block in self.blocks():
             check_complete(block)
-            yield block.rows
+            yield np.asarray(block.rows)
 
     def sample(self, n: int, random_state: Any = None) -> Any:
         """Rows drawn at random without replacement, in one pass.
@@ -171,43 +193,81 @@ class Chunks:
             If a piece is no table of numbers, does not go with the others or with the layout, a
             weight is not at least 0, or there are no rows; with the place.
         """
-        column = weight if isinstance(weight, str) else None
-        known = layout.names if layout is not None and self.columns is None else self.columns
-        n_rows, buffer, first = 0, [], layout
+        column, empty = weight if isinstance(weight, str) else None, True
+        known = known_columns(self.columns, layout)
         pieces = kind_of(self.source).read(self.source, known, column, size or MOST_ROWS)
-        for piece in pieces:
-            if len(piece.values) == 0:
-                continue
-            wanted = known if hasattr(piece.values, "columns") else self.columns
-            rows, own, names = values_of(piece, wanted, column)
-            if weight is not None:
-                own = _weights_of(weight, n_rows, len(rows)) if column is None else own
-                _check_weight(own, piece)
-            first = first or Layout(names, rows.shape[1])
-            _check_alike(piece, names, rows.shape[1], first)
-            size = size or block_rows(rows.shape[1])
-            yield from _cut(buffer, (rows, own, (piece.name, piece.first)), size, n_rows, names)
-            n_rows += len(rows)
-            if first.n_rows is not None and n_rows > first.n_rows:
-                break
-        if buffer:
-            yield _block(buffer, n_rows - sum(len(part[0]) for part in buffer), names)
-        self._check_number_of_rows(n_rows, layout)
-        if weight is not None and column is None and len(weight) > n_rows:
-            raise ValueError(
-                f"sample_weight must have one weight a row: it has {len(weight):,}, and X has "
-                f"{n_rows:,} rows."
-            )
-
-    def _check_number_of_rows(self, n_rows: int, layout: Layout | None) -> None:
-        if n_rows == 0:
+        for block in blocks_of(pieces, weight, size, layout, self.columns):
+            empty = False
+            yield block
+        if empty:
             raise ValueError(f"X has no rows: {kind_of(self.source).words} is empty.")
-        if layout is not None and layout.n_rows not in (None, n_rows):
-            more = "more than " if n_rows > layout.n_rows else ""
-            raise ValueError(
-                f"X had {layout.n_rows:,} rows in the first pass, and now {more}"
-                f"{min(n_rows, layout.n_rows):,}. The source must give the same rows in every pass."
-            )
+
+
+def known_columns(columns: Sequence | None, layout: Layout | None) -> Sequence | None:
+    """Columns to be taken of a table; None for all."""
+    return layout.names if layout is not None and columns is None else columns
+
+
+def blocks_of(
+    pieces: Iterator[Piece],
+    weight: Any = None,
+    size: int | None = None,
+    layout: Layout | None = None,
+    columns: Sequence | None = None,
+    begin: float = 0,
+    whole: str = "X",
+) -> Iterator[Block]:
+    """Pieces cut into blocks: `Chunks.blocks` of a part of the points.
+
+    Parameters
+    ----------
+    pieces : iterator of Piece
+    weight, size, layout
+        As `Chunks.blocks` has them; weights and the layout's number of rows are of these pieces.
+    columns : sequence, optional
+        Those that were chosen.
+    begin : int or NaN
+        Number of their first row; NaN where it is not known.
+    whole : str
+        What they are together, for messages.
+
+    Raises
+    ------
+    ValueError
+        As `Chunks.blocks`, but where there are no rows and none are expected.
+    """
+    column = weight if isinstance(weight, str) else None
+    known = known_columns(columns, layout)
+    n_rows, buffer, first, names = 0, [], layout, None
+    for piece in pieces:
+        if len(piece.values) == 0:
+            continue
+        wanted = known if hasattr(piece.values, "columns") else columns
+        rows, own, names = values_of(piece, wanted, column)
+        if weight is not None:
+            own = _weights_of(weight, n_rows, len(rows), whole) if column is None else own
+            _check_weight(own, piece)
+        first = first or Layout(names, rows.shape[1])
+        _check_alike(piece, names, rows.shape[1], first)
+        size = size or block_rows(rows.shape[1])
+        part = rows, own, (piece.name, piece.first)
+        yield from _cut(buffer, part, size, begin + n_rows, names)
+        n_rows += len(rows)
+        if first.n_rows is not None and n_rows > first.n_rows:
+            break
+    if buffer:
+        yield _block(buffer, begin + n_rows - sum(len(part[0]) for part in buffer), names)
+    if layout is not None and layout.n_rows not in (None, n_rows):
+        more = "more than " if n_rows > layout.n_rows else ""
+        raise ValueError(
+            f"{whole} had {layout.n_rows:,} rows in the first pass, and now {more}"
+            f"{min(n_rows, layout.n_rows):,}. The source must give the same rows in every pass."
+        )
+    if weight is not None and column is None and len(weight) > n_rows:
+        raise ValueError(
+            f"sample_weight must have one weight a row: it has {len(weight):,}, and {whole} has "
+            f"{n_rows:,} rows."
+        )
 
 
 def check_complete(block: Block) -> None:
@@ -218,14 +278,15 @@ def check_complete(block: Block) -> None:
     ValueError
         With the place of the first that is not.
     """
-    bad = ~np.isfinite(block.rows)
+    rows = np.asarray(block.rows)
+    bad = ~np.isfinite(rows)
     if not bad.any():
         return
     row, column = np.argwhere(bad)[0]
     name = repr(block.names[column]) if block.names else str(column)
     n_bad = int(bad.any(axis=1).sum())
-    missing = np.isnan(block.rows[row, column])
-    others = f" ({n_bad} such rows within {len(block.rows):,})" if n_bad > 1 else ""
+    missing = np.isnan(rows[row, column])
+    others = f" ({n_bad} such rows within {len(rows):,})" if n_bad > 1 else ""
     raise ValueError(
         f"Input X contains {'NaN' if missing else 'infinity'}: {block.place(row)}, column {name}"
         f"{others}. Missing values are not modelled: drop those rows or impute them first."
@@ -235,21 +296,24 @@ def check_complete(block: Block) -> None:
 class Reservoir:
     """Rows drawn at random from a stream of blocks: those with the least of random keys.
 
-    The keys depend on the seed and the numbers of the rows alone.
+    The keys depend on the seed and the numbers of the rows alone, however these are cut.
 
     Parameters
     ----------
     n : int
     seed : int
+    bound : float
+        Keys, uniform between 0 and 1, from which no row is taken.
     """
 
-    def __init__(self, n: int, seed: int):
-        self.n, self.seed, self.bound = n, seed, np.inf
+    def __init__(self, n: int, seed: int, bound: float = np.inf):
+        self.n, self.seed, self.bound = n, seed, bound
         self.kept: list[tuple] = []  # (keys, numbers, rows, weights)
 
     def draw(self, block: Block) -> tuple:
         """What of a block may be drawn, to be given to `add`; in any thread."""
-        keys = np.random.default_rng([self.seed, block.first]).random(len(block.rows))
+        generator = np.random.PCG64(self.seed).advance(block.first)  # a step of it is a key
+        keys = np.random.Generator(generator).random(len(block.rows))
         if block.weight is not None:
             keys = np.where(block.weight > 0, keys, np.inf)
         low = np.flatnonzero(keys < self.bound)
@@ -261,6 +325,11 @@ class Reservoir:
         self.kept.append(drawn)
         if sum(len(part[0]) for part in self.kept) > 2 * self.n:
             self._thin()
+
+    def join(self, other: "Reservoir") -> None:
+        """Take what another, of the same seed, has drawn from other blocks."""
+        for drawn in other.kept:
+            self.add(drawn)
 
     def rows(self) -> tuple[np.ndarray, np.ndarray]:
         """The rows [n, D] and their weights [n], in the order of the source."""
@@ -316,7 +385,7 @@ def _block(parts: list, first: int, names: tuple | None) -> Block:
     if len(parts) == 1:
         return Block(rows[0], weights[0], first, places, names)
     weight = None if weights[0] is None else np.concatenate(weights)
-    return Block(np.concatenate(rows), weight, first, places, names)
+    return Block(joined(rows), weight, first, places, names)
 
 
 def _check_alike(piece: Piece, names: tuple | None, n_features: int, layout: Layout) -> None:
@@ -335,11 +404,12 @@ def _check_alike(piece: Piece, names: tuple | None, n_features: int, layout: Lay
         )
 
 
-def _weights_of(weight: Any, first: int, n: int) -> np.ndarray:
+def _weights_of(weight: Any, first: int, n: int, whole: str) -> np.ndarray:
     own = np.asarray(weight[first : first + n], np.float64)
     if len(own) < n:
         raise ValueError(
-            f"sample_weight must have one weight a row: it has {len(weight):,}, and X has more."
+            f"sample_weight must have one weight a row: it has {len(weight):,}, and {whole} "
+            "has more."
         )
     return own
 
@@ -357,7 +427,8 @@ def _check_weight(weight: np.ndarray, piece: Piece) -> None:
 def in_pieces(X: Any, columns: Sequence | None = None) -> Chunks | None:
     """`Chunks` of what is to be read in pieces; None for what is an array or a table in memory.
 
-    A `np.memmap` is read in pieces, however small; other arrays are if they stand in a `Chunks`.
+    A `np.memmap` and what is a Dask collection are, however small; other arrays if they stand in a
+    `Chunks`.
 
     Raises
     ------
@@ -367,9 +438,9 @@ def in_pieces(X: Any, columns: Sequence | None = None) -> Chunks | None:
     if isinstance(X, Chunks):
         if columns is not None and X.columns is not None:
             raise ValueError(f"columns are named twice: {X.columns} by X, and now {columns}.")
-        return X if columns is None else Chunks(X.source, columns)
+        return X if columns is None else replace(X, columns=columns)
     streamed = isinstance(X, np.memmap) and X.ndim == 2 if hasattr(X, "ndim") else _streams(X)
-    if streamed:
+    if streamed or is_collection(X):
         return Chunks(X, columns)
     if columns is not None:
         raise ValueError(

@@ -13,7 +13,7 @@ from sklearn.base import clone
 
 from bayesgmm import BayesianGaussianMixture, Chunks, GaussianMixture, MCMCGaussianMixture
 from bayesgmm.estimators import pieces
-from bayesgmm.io import sources
+from bayesgmm.io import rows as io_rows
 
 N, D, K = 2500, 2, 3
 RNG = np.random.default_rng(0)
@@ -32,8 +32,8 @@ FITTED = ("weights_", "means_", "covariances_", "precisions_")
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     """Blocks of 256 rows, so that there are ten of them."""
-    monkeypatch.setattr(sources, "LEAST_ROWS", 256)
-    monkeypatch.setattr(sources, "MOST_ROWS", 256)
+    monkeypatch.setattr(io_rows, "LEAST_ROWS", 256)
+    monkeypatch.setattr(io_rows, "MOST_ROWS", 256)
 
 
 def memory_map(folder, rows=X):

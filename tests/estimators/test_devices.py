@@ -8,14 +8,14 @@ import sys
 import numpy as np
 
 SCRIPT = """
-import json, warnings
+import json, re, warnings
 from functools import partial
 import jax, numpy as np
 from bayesgmm import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.inference import devices, drive
-from bayesgmm.io import sources
+from bayesgmm.io import rows
 warnings.simplefilter("ignore")
-sources.MOST_ROWS = 16_384
+rows.MOST_ROWS = 16_384
 ALL = jax.local_devices()
 rng = np.random.default_rng(0)
 N, D, K = 120_000, 6, 6
@@ -25,19 +25,23 @@ start = {
     "means_init": np.arange(K)[:, None] * np.full(D, 6.0) + 0.5,
     "precisions_init": np.tile(np.eye(D), (K, 1, 1)),
 }
-used, original = set(), drive._expect_all
+used, programs, original = set(), set(), drive._expect_all
 def expect(mixtures, data, form):
     found = original(mixtures, data, form)
+    if not used:  # one of the devices: each has the same program
+        program = drive._EXPECT[False].lower(mixtures, data, form).compile()
+        programs.update(re.findall(r" ([a-z][a-z0-9-]*)\\(", program.as_text()))
     used.add(next(iter(found.counts.devices())).id)
     return found
 drive._expect_all = expect
 found = {}
 for n in (1, 2, 4, 8):
     devices.places = lambda: ALL[:n] if n > 1 else [None]
-    used.clear()
+    used.clear(), programs.clear()
     model = GaussianMixture(K, **start).fit(X)
     found[n] = {
         "used": sorted(used),
+        "programs": sorted(programs),
         "means": model.means_.tolist(),
         "covariances": model.covariances_.tolist(),
         "bound": model.lower_bound_,
@@ -52,8 +56,16 @@ for n in (1, 2, 4, 8):
             "vb": variational.means_.tolist(),
             "elbo": variational.elbo_,
         }
+mesh = jax.make_mesh((8,), ("rows",))
+rows, everywhere = (
+    jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes)) for axes in (["rows"], [])
+)
+gather = jax.jit(lambda x: x + 1, out_shardings=everywhere).lower(jax.device_put(X, rows))
+found["gathers"] = "all-gather" in gather.compile().as_text()
 print(json.dumps(found))
 """
+
+COLLECTIVES = ("all-gather", "all-reduce", "all-to-all", "collective-permute", "reduce-scatter")
 
 
 def test_several_devices_are_as_one():
@@ -66,9 +78,14 @@ def test_several_devices_are_as_one():
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    found = {int(n): own for n, own in json.loads(done.stdout).items()}
+    found = json.loads(done.stdout)
+    assert found.pop("gathers"), "a program that gathers is seen to do so"
+    found = {int(n): own for n, own in found.items()}
     one = found.pop(1)
     for n, own in found.items():
+        program = own.pop("programs")
+        assert "dot" in program and "while" in program, "what a sweep is made of"
+        assert not [name for name in program if name.startswith(COLLECTIVES)], "each by itself"
         assert own.pop("used") == list(range(n)), "every device has its share"
         for name, value in own.items():
             np.testing.assert_allclose(value, one[name], rtol=1e-12, atol=1e-12)

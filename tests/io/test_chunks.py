@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 
 from bayesgmm import Chunks
+from bayesgmm.core import Standardizer
+from bayesgmm.estimators.points import transform_columns
 from bayesgmm.io.chunks import Layout, check_complete, in_pieces
-from bayesgmm.io.sources import block_rows
+from bayesgmm.io.rows import block_rows
 
 N, D = 3000, 3
 NAMES = ["x0", "x1", "x2"]
@@ -104,6 +106,26 @@ def test_dtypes():
     assert next(iter(Chunks([single, X]).blocks(size=2 * N))).rows.dtype == np.float64
     assert next(iter(Chunks([(X * 9).astype(int)]))).dtype == np.float64
     assert next(iter(Chunks([pd.DataFrame(single)]))).dtype == np.float32
+
+
+def test_columns_of_a_file_are_not_copied_and_keep_their_dtype(tmp_path):
+    """float32 stays so, whatever is not chosen; rows can be cut, and are an array when asked."""
+    single = [frame.astype(np.float32).assign(other=1.5) for frame in frames()]
+    folder = parquet(tmp_path, single)
+    blocks = list(Chunks(folder, NAMES).blocks(size=700))
+    wanted = X.astype(np.float32)
+    for block in blocks:
+        assert block.rows.dtype == np.float32
+        own = wanted[block.first : block.first + len(block.rows)]
+        np.testing.assert_array_equal(block.rows, own)
+        np.testing.assert_array_equal(block.rows[5:640], own[5:640])
+        np.testing.assert_array_equal(block.rows[own[:, 0] > 0], own[own[:, 0] > 0])
+        units = Standardizer(np.array([1.0, 2.0, 3.0]), np.array([0.5, 2.0, 7.0]))
+        out = np.empty((D, len(own)), np.float32)
+        transform_columns(block.rows, units, out)
+        np.testing.assert_array_equal(out, units.transform(own, np.empty_like(out)))
+    assert not blocks[0].rows.parts[0][0].flags.owndata, "Arrow's memory"
+    assert next(iter(Chunks(folder))).dtype == np.float64
 
 
 def test_columns_and_weights(tmp_path):
