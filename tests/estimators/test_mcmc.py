@@ -392,7 +392,9 @@ def test_it_can_be_pickled(model, X):
 # --- the number of clusters and of components ---------------------------------------------------
 
 
-@pytest.mark.parametrize("n_components", ["mfm", "dp", pytest.param("py", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "n_components", ["mfm", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dp", "py"))]
+)
 def test_the_number_of_clusters_is_found(n_components, X):
     model = sampled(X, n_components, n_samples=500)
     table = model.n_clusters_posterior()

@@ -148,7 +148,10 @@ def with_our_defaults():
 globals().update(with_our_defaults())
 
 
-@pytest.fixture(params=[np.float64, np.float32], ids=["float64", "float32"])
+@pytest.fixture(  # scikit-learn, too, leaves out float32 unless asked for it
+    params=[np.float64, pytest.param(np.float32, marks=pytest.mark.slow)],
+    ids=["float64", "float32"],
+)
 def global_dtype(request):
     return request.param
 

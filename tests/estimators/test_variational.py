@@ -177,8 +177,22 @@ def on_the_plane(size=160):
     return points, np.outer(slopes, slopes).ravel()
 
 
-@pytest.mark.parametrize("n", [10, 60, 500])
-@pytest.mark.parametrize("kind", ["dirichlet_process", "dirichlet_distribution"])
+@pytest.mark.parametrize(
+    "kind, n",
+    [
+        ("dirichlet_process", 10),
+        ("dirichlet_distribution", 60),
+        *(
+            pytest.param(*pair, marks=pytest.mark.slow)
+            for pair in (
+                ("dirichlet_process", 60),
+                ("dirichlet_process", 500),
+                ("dirichlet_distribution", 10),
+                ("dirichlet_distribution", 500),
+            )
+        ),
+    ],
+)
 def test_the_density_integrates_to_one_on_the_line(kind, n):
     rng = np.random.default_rng(n)
     X = np.concatenate([rng.normal(-2, 0.5, n // 2), rng.normal(1, 1, n - n // 2)])[:, None]
@@ -191,7 +205,13 @@ def test_the_density_integrates_to_one_on_the_line(kind, n):
 
 
 @pytest.mark.parametrize(
-    "name, n", [("full", 10), ("full", 60), ("full", 500), *((name, 10) for name in TYPES[1:])]
+    "name, n",
+    [
+        ("full", 10),
+        ("full", 60),
+        pytest.param("full", 500, marks=pytest.mark.slow),
+        *((name, 10) for name in TYPES[1:]),
+    ],
 )
 def test_the_density_integrates_to_one_on_the_plane(name, n):
     X, start = table(n)
@@ -201,7 +221,10 @@ def test_the_density_integrates_to_one_on_the_plane(name, n):
     np.testing.assert_allclose(weight @ np.exp(model.score_samples(points)), 1, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", TYPES)
+@pytest.mark.parametrize(
+    "name",
+    ["full", *(pytest.param(n, marks=pytest.mark.slow) for n in ("tied", "diag")), "spherical"],
+)
 def test_the_predictive_is_the_mean_density_of_draws_and_the_density_of_samples(name):
     X, start = table()
     model = fitted(X, start, covariance_type=name, random_state=3)

@@ -166,7 +166,7 @@ def cases_of(name, *priors, component_prior=None):
 
 CI = [
     ("m6_collinear2d", "finite_K3_gamma1", "niw_unit", 6_000),
-    ("m6_collinear2d", "py_d0.25_theta0.5", "niw_data", 1_500),
+    pytest.param("m6_collinear2d", "py_d0.25_theta0.5", "niw_data", 1_500, marks=pytest.mark.slow),
     pytest.param(
         "m6_collinear2d", "mfm_poisson1_gamma1", "nig_diag", 1_500, marks=pytest.mark.slow
     ),
