@@ -311,7 +311,7 @@ def log_marginals_given_scale(x, prior, at):
 
 @pytest.mark.parametrize(
     "kind, moves",
-    [pytest.param("finite", (), marks=pytest.mark.slow), ("process", splitmerge.UNKNOWN)],
+    [("finite", ()), pytest.param("process", splitmerge.UNKNOWN, marks=pytest.mark.slow)],
     ids=["finite", "process"],
 )
 def test_a_random_scale_common_to_all(kind, moves):
