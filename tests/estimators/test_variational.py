@@ -18,6 +18,7 @@ from bayesgmm import BayesianGaussianMixture
 from bayesgmm.core import float_scope, log_density
 from bayesgmm.estimators.tables import Summary, evidence_rows, trust
 from bayesgmm.inference import vb
+from tests.estimators.test_boundary import assert_unchanged, world
 
 REFERENCE = Path(__file__).parent.parent / "reference"
 TYPES = ("full", "tied", "diag", "spherical")
@@ -550,7 +551,9 @@ def test_the_summary_shows_what_is_known_of_the_evidence():
     start = np.arange(60) % 2
     X = np.random.default_rng(0).normal(size=(60, 2)) + 6 * start[:, None]
     model = BayesianGaussianMixture(2, init_params=start, moves=False, random_state=0).fit(X)
+    before = world()
     found = model.evidence(X, n_draws=100)
+    assert_unchanged(before)
     shown = repr(model.summary().round(1))
     estimate = f"{found['log_evidence']:.3f} nats, standard error {found['standard_error']:.3f}"
     assert f"log evidence          {estimate} (112 draws)" in shown
