@@ -25,6 +25,11 @@ MOST_MAPS = 30_000
 """About half of what Linux lets a process have by default (vm.max_map_count)."""
 
 
+gc.set_threshold(100_000, 20, 20)
+"""JAX makes so many small objects that Python's collector, as it is set by default, took a
+fifteenth of the time."""
+
+
 @pytest.fixture(autouse=True, scope="module")
 def room_for_programs():
     """Programs are let go before their pieces of memory are too many for another to compile.

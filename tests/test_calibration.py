@@ -79,6 +79,7 @@ def test_coverage_of_quantities_of_single_clusters_and_points():
     assert {"mean_1", "mean_3", "together", "log_likelihood"} <= set(table.index)
 
 
+@pytest.mark.slow
 def test_distributions_of_ones_own_are_calibrated():
     """The truth of `wrong` alone is drawn otherwise, so that one program serves both."""
     short = dict(n_replicates=48, n_samples=19, thin=3, n_warmup=150, progress_bar=False)

@@ -25,9 +25,44 @@ SHORT = {"n_chains": 2, "n_samples": 100, "moves": False, "progress_bar": False}
 """Chains long enough for what is checked."""
 
 
+LONG = (
+    "check_dtype_object",
+    "check_estimators_dtypes",
+    "check_estimators_overwrite_params",
+    "check_fit_idempotent",
+    "check_fit_score_takes_y",
+    "check_n_features_in_after_fitting",
+    "check_positive_only_tag_during_fit",
+    "check_sample_weight_equivalence_on_dense_data",
+)
+"""Of chains, which compile more than the others: these are left to ``-m slow``."""
+
+
+def shortened(checks):
+    """The same parametrisation, with marks."""
+    names, cases = checks.mark.args
+    marked = [
+        pytest.param(
+            estimator,
+            check,
+            marks=pytest.mark.slow
+            if isinstance(estimator, MCMCGaussianMixture) and check.func.__name__ in LONG
+            else (),
+        )
+        for estimator, check in cases
+    ]
+    return pytest.mark.parametrize(names, marked, **checks.mark.kwargs)
+
+
 @pytest.mark.filterwarnings("ignore:The posterior sample cannot be relied on yet")
-@parametrize_with_checks(
-    [GaussianMixture(), BayesianGaussianMixture(1, moves=False), MCMCGaussianMixture(2, **SHORT)]
+@shortened(
+    parametrize_with_checks(
+        [
+            GaussianMixture(),
+            BayesianGaussianMixture(1, moves=False),
+            MCMCGaussianMixture(2, **SHORT),
+        ]
+    )
 )
 def test_scikit_learn(estimator, check):
     check(estimator)

@@ -35,7 +35,7 @@ def expect(mixtures, data, form):
     return found
 drive._expect_all = expect
 found = {}
-for n in (1, 2, 4, 8):
+for n in (1, 2, 4):
     devices.places = lambda: ALL[:n] if n > 1 else [None]
     used.clear(), programs.clear()
     model = GaussianMixture(K, **start).fit(X)
@@ -46,7 +46,7 @@ for n in (1, 2, 4, 8):
         "covariances": model.covariances_.tolist(),
         "bound": model.lower_bound_,
     }
-    if n in (1, 4):
+    if n in (1, 2):
         pieces = GaussianMixture(K, **start).fit([X[:9000], X[9000:]])
         labels = X[:, 0].clip(0, 30).round().astype(int) // 6
         options = {"init_params": labels, "moves": False, "prune": False, "max_iter": 20}
@@ -69,7 +69,7 @@ COLLECTIVES = ("all-gather", "all-reduce", "all-to-all", "collective-permute", "
 
 
 def test_several_devices_are_as_one():
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],
         env={**os.environ, "XLA_FLAGS": flags},

@@ -87,8 +87,15 @@ def overlapping():
 # --- iteration by iteration ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("covariance_type", TYPES)
-@pytest.mark.parametrize("name", TABLES)
+TRIED = [
+    pytest.param(name, covariance_type, marks=() if always else pytest.mark.slow)
+    for name in TABLES
+    for covariance_type in TYPES
+    for always in [name != "larger" or covariance_type in ("full", "spherical")]
+]
+
+
+@pytest.mark.parametrize("name, covariance_type", TRIED)
 def test_every_iteration_is_that_of_sklearn(name, covariance_type):
     X, labels = TABLES[name]()
     K = int(labels.max()) + 1

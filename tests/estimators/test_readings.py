@@ -83,7 +83,7 @@ def test_any_functional_of_the_mixture(model):
 
 def test_a_row_of_weight_two_is_two_rows(X):
     weight = np.where(np.arange(25) == 3, 2, np.where(np.arange(25) == 24, 0, 1))
-    model = fitted(X, 2, weight)
+    model = fitted(X, 4, weight)  # the program of the next test
     assert model.label_draws().shape[-1] == 25
     index = model.assignment_probabilities().table.index
     assert index.tolist() == X.index.repeat(weight).tolist()

@@ -36,7 +36,7 @@ def test_lanes_have_as_many_chains_each(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:The posterior sample cannot be relied on yet")
-@pytest.mark.parametrize("sampler", ["gibbs", "nuts"])
+@pytest.mark.parametrize("sampler", ["gibbs", pytest.param("nuts", marks=pytest.mark.slow)])
 def test_draws_do_not_depend_on_the_lanes(sampler, monkeypatch):
     found = []
     for n in (1, 4):

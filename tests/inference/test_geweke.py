@@ -255,6 +255,7 @@ def test_every_joint_of_nuts(weights, components, family, D):
     assert abs(z) < FAR
 
 
+@pytest.mark.slow
 def test_an_error_of_nuts_is_found():
     model = model_of("finite", "conjugate", "full", moves=False)._replace(n_slots=3)
     other = wrong(model.prior, components=("dof", lambda v: v + 1))

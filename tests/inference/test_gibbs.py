@@ -166,7 +166,7 @@ def cases_of(name, *priors, component_prior=None):
 
 CI = [
     ("m6_collinear2d", "finite_K3_gamma1", "niw_unit", 6_000),
-    ("m6_collinear2d", "py_d0.25_theta0.5", "niw_data", 1_500),
+    pytest.param("m6_collinear2d", "py_d0.25_theta0.5", "niw_data", 1_500, marks=pytest.mark.slow),
     pytest.param(
         "m6_collinear2d", "mfm_poisson1_gamma1", "nig_diag", 1_500, marks=pytest.mark.slow
     ),
@@ -311,7 +311,7 @@ def log_marginals_given_scale(x, prior, at):
 
 @pytest.mark.parametrize(
     "kind, moves",
-    [pytest.param("finite", (), marks=pytest.mark.slow), ("process", splitmerge.UNKNOWN)],
+    [("finite", ()), pytest.param("process", splitmerge.UNKNOWN, marks=pytest.mark.slow)],
     ids=["finite", "process"],
 )
 def test_a_random_scale_common_to_all(kind, moves):

@@ -118,9 +118,22 @@ def path_from(start, data, prior, config):
 # --- it climbs ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("learned", [False, True], ids=["fixed", "learned"])
-@pytest.mark.parametrize("weights", WEIGHTS)
-@pytest.mark.parametrize("name", FAMILY_NAMES)
+CLIMBS = [
+    pytest.param(
+        name,
+        weights,
+        learned,
+        id=f"{name}-{weights}-{'learned' if learned else 'fixed'}",
+        marks=() if (i + j) % 3 == (1 if learned else 0) else pytest.mark.slow,
+    )
+    for i, name in enumerate(FAMILY_NAMES)
+    for j, weights in enumerate(WEIGHTS)
+    for learned in (False, True)
+]
+"""Each family with two priors of the weights, one of them learned; all by ``-m slow``."""
+
+
+@pytest.mark.parametrize("name, weights, learned", CLIMBS)
 def test_the_bound_never_falls(name, weights, learned):
     """Every half step raises it: the objective of a step, then the bound of what the step made.
 
@@ -289,8 +302,14 @@ def exact_cases(name, kind):
             yield found["component_priors"][row["component_prior"]], *given
 
 
-@pytest.mark.parametrize("kind", ["dp", "py", "dirichlet"])
-@pytest.mark.parametrize("name", ["u6", "m6_collinear2d", "m7_3d"])
+BELOW = [
+    pytest.param(name, kind, marks=() if i == j else pytest.mark.slow)
+    for i, name in enumerate(("u6", "m6_collinear2d", "m7_3d"))
+    for j, kind in enumerate(("dp", "py", "dirichlet"))
+]
+
+
+@pytest.mark.parametrize("name, kind", BELOW)
 def test_never_above_the_exact_evidence(name, kind):
     x = np.array(reference(f"exact_{name}.json")["x"], float)
     x = x[:, None] if x.ndim == 1 else x
