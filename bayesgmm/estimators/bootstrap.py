@@ -327,10 +327,11 @@ def _published(task: _Task, found: _Fitted, kind: str) -> Bootstrap:
             "to these points (and sample_weight) with tol=None."
         )
     if failed.any():
+        other = "" if kind == "weighted" else "kind='weighted', or "
         warn_user(
             f"{failed.sum()} of {R} replicates failed, as a covariance became singular or a "
             "component was left without points: `failed` says which. They are not in the summary, "
-            "whose errors may be too small. Try kind='weighted', or fewer components."
+            f"whose errors may be too small. Try {other}fewer components."
         )
     left = (~failed & ~found.converged).sum()
     if left:

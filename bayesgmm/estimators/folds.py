@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.model_selection import KFold, check_cv
 
 from bayesgmm.estimators.base import Entered
@@ -63,10 +64,13 @@ class LeftOut:
 
     def fits(self, fits: Callable[[Problem], Iterator[Fit]]) -> Iterator[Fit]:
         """Make the fits, one table a fold."""
+        X, weight = self.problem.entered if self.folds else (None, None)
+        model = clone(self.problem.model)  # of rows without names, as they are from here on
+        model.n_features_in_ = self.problem.entered.shape[1]
         for train, test in self.folds:
-            X, weight = self.problem.entered
             part = Entered(X[train], None if weight is None else weight[train])
-            for fit in fits(self.problem._replace(X=part.X, weight=part.weight, entered=part)):
+            given = dict(X=part.X, weight=part.weight, entered=part, model=model)
+            for fit in fits(self.problem._replace(**given)):
                 own = self.densities.setdefault(fit.cell, np.full(len(X), np.nan))
                 if fit.model is not None:
                     own[test] = fit.model.score_samples(X[test])

@@ -290,10 +290,11 @@ def _numbers(n_components: Any, N: int) -> tuple[int, ...]:
 def _families(method: Method, covariance_type: Any, D: int) -> tuple[str, ...]:
     if isinstance(covariance_type, str) and covariance_type == "all":
         return method.all_families(D)
-    names = [covariance_type] if isinstance(covariance_type, str) else list(covariance_type)
+    single = isinstance(covariance_type, str)
+    names = [covariance_type] if single else list(covariance_type)
     if not names:
         raise ValueError("covariance_type must hold at least one name, got none.")
-    known = method.families if len(names) > 1 else {"all": None, **method.families}
+    known = {"all": None, **method.families} if single else method.families
     for name in names:
         lookup(known, name, "covariance_type")
         check_univariate(name, D)

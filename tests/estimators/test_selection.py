@@ -1,6 +1,7 @@
 """select_model: against mclust's tables, against GaussianMixture, and at its boundary."""
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -255,10 +256,12 @@ def test_evidences_and_leave_one_out_of_chains():
 def test_cross_validation_is_a_loop_over_folds():
     from sklearn.model_selection import KFold
 
-    X = points("faithful")
-    weight = 1.0 + np.arange(len(X)) % 3
+    table = datasets.load_faithful()[0]
+    X, weight = table.to_numpy(), 1.0 + np.arange(len(table)) % 3
     options = dict(cv=3, sample_weight=weight, n_init=1)
-    found = select(X, [1, 2], "VVI", "held_out", **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = select(table, [1, 2], "VVI", "held_out", **options)
     folds = KFold(3, shuffle=True, random_state=0).split(X)
     own = dict(covariance_type="VVI", reg_covar=0, init_params="hierarchical")
     densities = np.empty((len(X), 2))
@@ -290,6 +293,7 @@ def test_points_in_pieces():
     "arguments, message",
     [
         (dict(covariance_type="VVW"), "covariance_type must be one of .*'VVV'.*got 'VVW'"),
+        (dict(covariance_type=["all"]), "covariance_type must be one of 'full'.*got 'all'"),
         (dict(covariance_type=[]), "covariance_type must hold at least one name"),
         (dict(covariance_type="E"), "covariance_type='E' is for one feature, got 2"),
         (dict(n_components=[2, 11]), "n_components = 11, n_samples = 10"),
