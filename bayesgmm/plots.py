@@ -449,7 +449,7 @@ def plot_trace(
     >>> from bayesgmm import MCMCGaussianMixture, datasets, plots
     >>> from matplotlib.figure import Figure
     >>> X, _ = datasets.load_faithful()
-    >>> model = MCMCGaussianMixture(2, n_samples=500, random_state=0).fit(X)
+    >>> model = MCMCGaussianMixture(2, random_state=0).fit(X)
     >>> len(plots.plot_trace(model, ax=Figure().subplots()).get_lines())
     4
     """

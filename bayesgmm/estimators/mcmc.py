@@ -632,7 +632,7 @@ class MCMCGaussianMixture(MixtureEstimator):
         >>> from bayesgmm import MCMCGaussianMixture
         >>> rng = np.random.default_rng(0)
         >>> X = np.concatenate([rng.normal(-4, 1, 60), rng.normal(4, 1, 40)])[:, None]
-        >>> model = MCMCGaussianMixture(n_samples=500, random_state=0).fit(X)
+        >>> model = MCMCGaussianMixture(random_state=0).fit(X)
         >>> int(model.n_clusters_posterior()["probability"].idxmax())
         2
         """

@@ -186,7 +186,7 @@ class BayesianGaussianMixture(MixtureEstimator):
     >>> import numpy as np
     >>> from bayesgmm import BayesianGaussianMixture
     >>> rng = np.random.default_rng(0)
-    >>> X = np.concatenate([rng.normal(-4, 1, 36), rng.normal(4, 1, 24)])[:, None]
+    >>> X = np.concatenate([rng.normal(-4, 1, 60), rng.normal(4, 1, 40)])[:, None]
     >>> model = BayesianGaussianMixture(random_state=0).fit(X)
     >>> model.n_components_, model.weights_.round(1)
     (2, array([0.6, 0.4]))
@@ -315,7 +315,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         >>> X = np.random.default_rng(0).normal(size=(300, 1)) + np.repeat([0, 9, 9], 100)[:, None]
         >>> model = BayesianGaussianMixture(random_state=0)
         >>> for _ in range(5):
-        ...     for name, chunk in enumerate(np.split(X[::3], [50])):
+        ...     for name, chunk in enumerate(np.split(X[::7], [20])):
         ...         model = model.partial_fit(chunk, batch=name)
         >>> model.n_components_, model.n_iter_
         (2, 10)
@@ -693,7 +693,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         >>> from bayesgmm import BayesianGaussianMixture
         >>> X = np.random.default_rng(0).normal(size=(50, 1))
         >>> model = BayesianGaussianMixture(random_state=0).fit(X)
-        >>> found = model.evidence(X, n_draws=100)
+        >>> found = model.evidence(X, n_draws=500)
         >>> bool(found["log_evidence"] + 3 * found["standard_error"] > found["elbo"])
         True
         """
