@@ -37,7 +37,6 @@ WORDS_OF_SELECT = WORDS | {
     "criterion": "--criterion",
     "n_bootstrap": "--bootstrap",
     "points: `failed` says which. They": "points. They",
-    "Try kind='weighted', or fewer components": "Try fewer components",
 }
 
 DESCRIPTION = """\
