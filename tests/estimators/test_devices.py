@@ -56,7 +56,7 @@ for n in (1, 2, 4):
             "vb": variational.means_.tolist(),
             "elbo": variational.elbo_,
         }
-mesh = jax.make_mesh((8,), ("rows",))
+mesh = jax.make_mesh((jax.device_count(),), ("rows",))
 rows, everywhere = (
     jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes)) for axes in (["rows"], [])
 )

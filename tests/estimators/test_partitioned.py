@@ -286,7 +286,13 @@ def client():
     with (
         pytest.MonkeyPatch.context() as patch,
         warnings.catch_warnings(),
-        dask.config.set({"distributed.scheduler.allowed-failures": 10}),
+        # where the workers are lost for good a test is to fail, not to wait
+        dask.config.set(
+            {
+                "distributed.scheduler.allowed-failures": 10,
+                "distributed.scheduler.no-workers-timeout": "60s",
+            }
+        ),
     ):
         warnings.simplefilter("ignore")
         for name, value in environment.items():
@@ -295,6 +301,7 @@ def client():
             n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
         )
         with cluster, distributed.Client(cluster) as client:
+            client.wait_for_workers(2, timeout=120)
             yield client
 
 
