@@ -11,7 +11,6 @@ from matplotlib.patches import Patch, Rectangle
 from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.cluster.hierarchy import leaves_list, linkage
-from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import squareform
 
 from bayesgmm.drawing import (
@@ -31,7 +30,8 @@ from bayesgmm.drawing import (
 from bayesgmm.posterior.assignments import Assignments
 from bayesgmm.posterior.balls import CredibleBall
 from bayesgmm.posterior.draws import LabelDraws, entered, label_vector
-from bayesgmm.posterior.partitions import contingency, partition_loss
+from bayesgmm.posterior.matching import names_by_overlap
+from bayesgmm.posterior.partitions import partition_loss
 from bayesgmm.posterior.search import point_partition
 from bayesgmm.posterior.similarity import similarity_matrix
 
@@ -291,7 +291,8 @@ def plot_credible_ball(
         bound = getattr(ball, name)
         ties = f", the first of {ball.ties[name]}" if ball.ties[name] > 1 else ""
         titles += [f"{title}: {bound[0].max() + 1}\nat {ball.distances[name]:.3g}{unit}{ties}"]
-        panels += [_named_alike(bound[0], ball.labels)]
+        called = names_by_overlap(bound[0], ball.labels, int(bound[0].max()) + 1)
+        panels += [called[bound[0]]]
     rows = max(map(np.max, panels)) + 1
     for ax, labels, title in zip(axes.flat, panels, titles, strict=True):
         ax.set_title(title, fontsize="medium")
@@ -304,21 +305,6 @@ def plot_credible_ball(
     for ax in axes[:, 0]:
         ax.set_ylabel("cluster" if D == 1 else names[chosen[1]])
     return axes
-
-
-def _named_alike(labels: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """The same partition, its clusters called by those of the reference that they share most with.
-
-    Those that share nothing with the one left for them follow after all of the reference.
-    """
-    K, T = int(reference.max()) + 1, int(labels.max()) + 1
-    table = contingency(reference, labels, K, T)
-    rows, columns = linear_sum_assignment(-table)
-    shares = table[rows, columns] > 0
-    found = np.full(T, -1)
-    found[columns[shares]] = rows[shares]
-    found[found < 0] = K + np.arange((found < 0).sum())
-    return found[labels]
 
 
 def _draw_moved(ax: Axes, pairs: np.ndarray, labels: np.ndarray, moved: np.ndarray) -> None:

@@ -15,6 +15,7 @@ from scipy import sparse, stats
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from bayesgmm import GaussianMixture, MCMCGaussianMixture, drawing, partition_plots, plots
+from bayesgmm.posterior import matching
 from bayesgmm.posterior.assignments import assignment_probabilities
 from bayesgmm.posterior.balls import credible_ball
 from bayesgmm.posterior.relabel import relabel
@@ -430,7 +431,7 @@ def test_a_cluster_that_shares_nothing_gets_no_name_of_another(ax):
     """Of 0001 the last point is alone in the estimate; 0012 leaves no place for its third."""
     estimate = np.array([0] * 9 + [1, 1])
     bound = np.array([0] * 8 + [1, 0, 0])
-    named = partition_plots._named_alike(bound, estimate)
+    named = matching.names_by_overlap(bound, estimate, 2)[bound]
     np.testing.assert_array_equal(named, [0] * 8 + [2, 0, 0])
 
 

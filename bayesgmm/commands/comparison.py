@@ -53,19 +53,7 @@ def paragraphs_of(compared: Compared, arguments: argparse.Namespace) -> Iterator
 
 def _shares(found: Any, by: str | None = "n_components") -> Any:
     """Probabilities, where something in the table is an evidence or near one."""
-    from bayesgmm.estimators.criteria import CRITERIA
-
-    known = any(row.evidence for name, row in CRITERIA.items() if name in found.table)
-    return found.probabilities(by) if known else None
-
-
-def _ranked(found: Any) -> Any:
-    """The cells that are not singular, best first."""
-    from bayesgmm.estimators.criteria import CRITERIA
-
-    sound = found.table[~found.table["singular"]]
-    less = CRITERIA[found.criterion].sign > 0
-    return sound.sort_values(found.criterion, ascending=less, kind="stable")
+    return None if found._evidence is None else found.probabilities(by)
 
 
 SHOWN = {
@@ -105,7 +93,7 @@ def _shown(table: Any, names: Any) -> Any:
 
 def _best(found: Any) -> Any:
     """The best models, one a row."""
-    best, names = _ranked(found).head(BEST), SHOWN[found.method]
+    best, names = found._ranked().head(BEST), SHOWN[found.method]
     if found.criterion == "aic":
         names = [{"icl": "aic"}.get(name, name) for name in names]
     if "held_out" in best:
@@ -120,7 +108,7 @@ def _best(found: Any) -> Any:
 
 def _by_number(found: Any) -> Any:
     """Of each number of components its best model, and the probability of all its models."""
-    best = _ranked(found).drop_duplicates("n_components").sort_values("n_components")
+    best = found._ranked().drop_duplicates("n_components").sort_values("n_components")
     shown, shares = _shown(best, [found.criterion]), _shares(found)
     shown.insert(1, "best family", best["covariance_type"])
     if shares is not None:

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from sklearn.utils import check_random_state
 
-from bayesgmm.core.arrays import float_scope
+from bayesgmm.core.arrays import Standardizer, float_scope
 from bayesgmm.core.covariance import FAMILIES, Covariance
 from bayesgmm.core.forms import exact_form
 from bayesgmm.core.mixture import Mixture
@@ -120,13 +120,17 @@ def fit_em(problem: Problem) -> Iterator[Fit]:
 
 def in_turn(problem: Problem) -> Iterator[Fit]:
     """Each cell by a fit of its own: many points, options or methods that the other way has not."""
+    kept = problem.entered.kept(relative=getattr(problem.model, "prior", None) is None)
     for name in problem.families:
+        units = kept.units(FAMILIES[name].scaling)
         for K in problem.n_components:
             began = time.perf_counter()
             model = type(problem.model)(K, covariance_type=name, **problem.options)
             found = _fitted(model, problem)
-            singular = found is None or not (problem.limits is None or _is_regular(model, problem))
-            yield Fit(K, name, found, singular, time.perf_counter() - began)
+            regular = found is not None and (
+                problem.limits is None or _is_regular(model, units, kept.total, problem.limits)
+            )
+            yield Fit(K, name, found, not regular, time.perf_counter() - began)
 
 
 def _fitted(model: Any, problem: Problem) -> Any:
@@ -141,11 +145,10 @@ def _fitted(model: Any, problem: Problem) -> Any:
         return None
 
 
-def _is_regular(model: Any, problem: Problem) -> bool:
-    kept, family = problem.entered.kept(), FAMILIES[model.covariance_type]
-    mixture = to_standard(model.mixture_, kept.units(family.scaling))
-    one = jax.tree.map(lambda leaf: leaf[None], mixture)
-    return bool(problem.limits.regular(one, kept.total, family)[0])
+def _is_regular(model: Any, units: Standardizer, total: float, limits: Limits) -> bool:
+    mixture = to_standard(model.mixture_, units)
+    family = FAMILIES[model.covariance_type]
+    return bool(limits.regular(jax.tree.map(lambda leaf: leaf[None], mixture), total, family)[0])
 
 
 # --- side by side ---------------------------------------------------------------------------------

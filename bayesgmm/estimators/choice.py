@@ -84,13 +84,13 @@ class ModelSelection:
             raise ValueError(
                 f"by must be None or one of {listed(keys)}; got {by!r}.{hint(keys, by)}"
             )
-        known = [name for name, row in CRITERIA.items() if row.evidence and name in self.table]
-        if not known:
+        known = self._evidence
+        if known is None:
             raise ValueError(
                 f"probabilities are of evidences, which {self.criterion!r} is not: select with "
                 "criterion='log_evidence'."
             )
-        evidence = CRITERIA[known[0]].evidence * self.table[known[0]]
+        evidence = CRITERIA[known].evidence * self.table[known]
         evidence = evidence.where(~self.table["singular"], -np.inf)
         weight = np.exp(evidence - evidence.max())
         found = self.table[keys].assign(probability=weight / weight.sum())
@@ -164,7 +164,13 @@ class ModelSelection:
     def _ranked(self) -> Any:
         """The cells that can be chosen, best first."""
         sound = self.table[~self.table["singular"]]
-        return sound.sort_values(self.criterion, ascending=CRITERIA[self.criterion].sign > 0)
+        less = CRITERIA[self.criterion].sign > 0
+        return sound.sort_values(self.criterion, ascending=less, kind="stable")
+
+    @property
+    def _evidence(self) -> str | None:
+        """The column that is an evidence or near one."""
+        return next((n for n, row in CRITERIA.items() if row.evidence and n in self.table), None)
 
     def _repr_html_(self) -> str:
         """The best cell in a sentence, and the best cells as a table."""

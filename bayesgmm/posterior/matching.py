@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from bayesgmm.posterior.partitions import blocks, expected_variation, overlaps
+from bayesgmm.posterior.partitions import blocks, contingency, expected_variation, overlaps
 
 COMPARISONS = 10**8
 """Labels that may be looked at to find the pivot."""
@@ -201,6 +201,30 @@ METHODS = {
 def renamed(labels: np.ndarray, order: np.ndarray) -> np.ndarray:
     """Labels [S, N] of clusters that are put in this order [S, K]."""
     return np.take_along_axis(np.argsort(order, axis=1).astype(labels.dtype), labels, 1)
+
+
+def names_by_overlap(labels: np.ndarray, reference: np.ndarray, n_clusters: int) -> np.ndarray:
+    """What a reference calls each of the clusters of labels with which it shares most, one to one.
+
+    Parameters
+    ----------
+    labels, reference : ndarray [N] of int
+    n_clusters : int
+        T: the labels are below it.
+
+    Returns
+    -------
+    ndarray [T] of int
+        Those that share nothing with the one left for them follow after all of the reference.
+    """
+    K = int(reference.max()) + 1
+    table = contingency(reference, labels, K, n_clusters)
+    rows, columns = linear_sum_assignment(-table)
+    shares = table[rows, columns] > 0
+    names = np.full(n_clusters, -1)
+    names[columns[shares]] = rows[shares]
+    names[names < 0] = K + np.arange((names < 0).sum())
+    return names
 
 
 def assigned(costs: np.ndarray) -> tuple[np.ndarray, float]:

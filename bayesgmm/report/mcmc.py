@@ -4,11 +4,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from bayesgmm.estimators.sampling import BNB, prior_of_clusters, weight_options
 from bayesgmm.posterior import summary
-from bayesgmm.posterior.partitions import contingency
+from bayesgmm.posterior.matching import names_by_overlap
 from bayesgmm.report.priors import COMPONENTS, LEARNED, NUMBERS, WEIGHTS, Components
 from bayesgmm.report.reading import LEVEL, Check, Reading, family_words, interval_table
 from bayesgmm.report.references import Citations
@@ -69,7 +68,7 @@ class MCMC(Reading):
     def labels(self) -> np.ndarray:
         """The point partition, a cluster called by that of `predict` with which it shares most."""
         found = self.best.labels
-        return _named_alike(found, np.asarray(self.model.labels_), int(found.max()) + 1)[found]
+        return names_by_overlap(found, np.asarray(self.model.labels_), int(found.max()) + 1)[found]
 
     @cached_property
     def ball(self) -> Any:
@@ -136,7 +135,7 @@ class MCMC(Reading):
         draws = self.tree["relabelled"]["labels"].values
         K = int(draws.max()) + 1
         shares = np.stack([(draws == k).mean((0, 1)) for k in range(K)])
-        return _named_alike(shares.argmax(0), np.asarray(self.model.labels_), K)
+        return names_by_overlap(shares.argmax(0), np.asarray(self.model.labels_), K)
 
     # --- checks
 
@@ -337,15 +336,3 @@ class MCMC(Reading):
         unknown = self.options.name in ("static", "dynamic")
         telescope = " and telescoping over the number of components" if unknown else ""
         return f"blocked Gibbs sampling{telescope}{moves}"
-
-
-def _named_alike(labels: np.ndarray, reference: np.ndarray, T: int) -> np.ndarray:
-    """What the reference calls each of T clusters, [T]; those left over follow after its own."""
-    K = int(reference.max()) + 1
-    table = contingency(reference, labels, K, T)
-    rows, columns = linear_sum_assignment(-table)
-    shares = table[rows, columns] > 0
-    names = np.full(T, -1)
-    names[columns[shares]] = rows[shares]
-    names[names < 0] = K + np.arange((names < 0).sum())
-    return names

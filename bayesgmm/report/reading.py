@@ -1,6 +1,7 @@
 """What the sections read of a fitted estimator: one class for the three, and what they share."""
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -70,7 +71,7 @@ class Check(NamedTuple):
     advice: str = ""
 
 
-class Reading:
+class Reading(ABC):
     """A fitted estimator as the report sees it.
 
     Attributes
@@ -226,36 +227,36 @@ class Reading:
     # --- what each of them says in its own way
 
     @property
+    @abstractmethod
     def answer(self) -> str:
         """How many clusters there are, as a sentence has it after the name of the method."""
-        raise NotImplementedError
-
-    @cached_property
-    def clusters(self) -> tuple[Any, str]:
-        """Table of `cluster`, `quantity`, `feature`, `estimate`, `lower`, `upper`; its words."""
-        raise NotImplementedError
-
-    @cached_property
-    def checks(self) -> list[Check]:
-        """What was looked at."""
-        raise NotImplementedError
-
-    def mixtures(self, R: int) -> Any:
-        """A stack of R mixtures that stand for what was fitted."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
+    def clusters(self) -> tuple[Any, str]:
+        """Table of `cluster`, `quantity`, `feature`, `estimate`, `lower`, `upper`; its words."""
+
+    @property
+    @abstractmethod
+    def checks(self) -> list[Check]:
+        """What was looked at."""
+
+    @abstractmethod
+    def mixtures(self, R: int) -> Any:
+        """A stack of R mixtures that stand for what was fitted."""
+
+    @property
+    @abstractmethod
     def replica_words(self) -> str:
         """Where the replicas are from."""
-        raise NotImplementedError
 
+    @abstractmethod
     def model_words(self) -> list[str]:
         """The model in sentences."""
-        raise NotImplementedError
 
+    @abstractmethod
     def formulas(self) -> list[str]:
         """The model in symbols, a line each for `mathml.math`."""
-        raise NotImplementedError
 
     def prior_rows(self) -> list[tuple[str, str, str]]:
         """Numbers of the prior: a formula, its value, and what it is."""
@@ -265,9 +266,9 @@ class Reading:
         """Prior probability of 1, 2, ..., `most` clusters, if there is such a prior."""
         return None
 
+    @abstractmethod
     def methods(self, cite: Citations) -> list[str]:
         """Sentences of the methods paragraph."""
-        raise NotImplementedError
 
 
 # --- the family -----------------------------------------------------------------------------------
