@@ -181,8 +181,7 @@ def _models(context: Context) -> list[Html]:
 
     found, reading = context.selection, _chosen(context)
     row, name = reading.criterion, reading.criterion.label
-    sound = found.table[~found.table["singular"]]
-    shown = sound.sort_values(found.criterion, ascending=row.sign > 0, kind="stable").head(BEST)
+    shown = found._ranked().head(BEST)
     chances = _weights(context)
     also = [column for column in ALSO if column in shown]
     least = shown[found.criterion].iloc[0]
