@@ -3,6 +3,7 @@
 import copy
 import os
 import signal
+import sys
 import time
 import warnings
 
@@ -34,6 +35,7 @@ from tests.estimators.test_chunks import (
     variational,
 )
 
+cloudpickle = pytest.importorskip("cloudpickle")
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
 dd = pytest.importorskip("dask.dataframe")
@@ -300,9 +302,13 @@ def client():
         cluster = distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
         )
+        # the workers cannot import the tests: functions of this file travel as they are
+        this = sys.modules[__name__]
+        cloudpickle.register_pickle_by_value(this)
         with cluster, distributed.Client(cluster) as client:
             client.wait_for_workers(2, timeout=120)
             yield client
+        cloudpickle.unregister_pickle_by_value(this)
 
 
 def test_a_worker_that_is_killed_changes_nothing(client, whole, monkeypatch):
