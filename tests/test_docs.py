@@ -12,6 +12,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import jax
 import pytest
 
 import bayesgmm
@@ -106,7 +107,15 @@ def site(tmp_path_factory):
     done = subprocess.run(
         [*command, "docs", "site"],
         cwd=folder,
-        env={**os.environ, "IPYTHONDIR": str(folder / "ipython"), "LC_ALL": "C.UTF-8"},
+        env={
+            **os.environ,
+            "IPYTHONDIR": str(folder / "ipython"),
+            "LC_ALL": "C.UTF-8",
+            # notebooks share what each, and the tests, have compiled
+            "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        },
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
