@@ -31,7 +31,7 @@ fifteenth of the time."""
 
 
 def pytest_collection_modifyitems(items):
-    """What needs the built documentation comes first: no worker waits at the end for the longest."""
+    """What needs the built documentation is first: no worker waits for the longest at the end."""
     items.sort(key=lambda item: "site" not in getattr(item, "fixturenames", ()))
 
 
