@@ -246,7 +246,7 @@ def prior_n_clusters(prior: PartitionPrior, n: int, max_clusters: int | None = N
 
     Returns
     -------
-    [max_clusters]
+    [min(n, max_clusters)]
         p(K+ = t) at entry t - 1.
 
     Examples

@@ -446,7 +446,9 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         Returns
         -------
         GaussianMixture
-            Fitted, with `covariance_type="full"`.
+            Fitted, with `covariance_type="full"`. Of a Bayesian fit it is the marginal of the point
+            estimate (`weights_`, `means_`, `covariances_`), not of the posterior predictive density
+            that `score_samples` has.
 
         Raises
         ------
@@ -469,7 +471,8 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
         -------
         GaussianMixture
             Over the features not named, fitted, with `covariance_type="full"`. Its weights are
-            the probabilities of the components given what is known.
+            the probabilities of the components given what is known. Of a Bayesian fit it is that
+            of the point estimate, see `marginal`.
 
         Raises
         ------

@@ -181,6 +181,13 @@ def test_wrong_arguments_are_named(given, kind, message):
         assignment_probabilities(**{"draws": draws_near(LABELS, 20), "labels": LABELS, **given})
 
 
+def test_what_is_shown():
+    draws = [[0, 0, 0, 1, 1], [0, 0, 0, 1, 1], [0, 0, 1, 1, 1], [0, 0, 0, 1, 1]]
+    first, *table = repr(assignment_probabilities(draws, draws[0])).splitlines()
+    assert first == "Assignments of 5 points to 2 clusters; less than 95 % sure: 1"
+    assert "jaccard" in table[0] and len(table) == 4
+
+
 def test_least_certain_wants_a_number():
     with pytest.raises(ValueError, match="n must be an integer of at least 1, got 0"):
         assignment_probabilities([[0, 1]], [0, 1]).least_certain(0)
