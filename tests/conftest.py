@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from bayesgmm.compilation import THRESHOLDS, enable_compilation_cache
 from bayesgmm.core import Mixture
 from bayesgmm.inference.devices import FUSED
 
@@ -49,13 +50,16 @@ def room_for_programs():
 
 @pytest.fixture(autouse=True, scope="session")
 def shared_programs(tmp_path_factory):
-    """What one worker has compiled, or let go, the others need not: they read it from a folder."""
+    """What one worker has compiled, or let go, the others need not: they read it from a folder.
+
+    Its value is the environment in which other processes do so, too.
+    """
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent
-    jax.config.update("jax_compilation_cache_dir", str(folder / "programs"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    enable_compilation_cache(folder / "programs")
+    settings = ("jax_compilation_cache_dir", *THRESHOLDS)
+    return {name.upper(): str(getattr(jax.config, name)) for name in settings}
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-import jax
 import pytest
 
 import bayesgmm
@@ -95,7 +94,7 @@ def test_readme_opens_with_its_two_commands():
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
+def site(tmp_path_factory, shared_programs):
     """The documentation, built once; this runs every notebook, each from its top."""
     folder = tmp_path_factory.mktemp("site")
     for part in ("docs", "notebooks"):
@@ -109,12 +108,9 @@ def site(tmp_path_factory):
         cwd=folder,
         env={
             **os.environ,
+            **shared_programs,
             "IPYTHONDIR": str(folder / "ipython"),
             "LC_ALL": "C.UTF-8",
-            # notebooks share what each, and the tests, have compiled
-            "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         },
         stdin=subprocess.DEVNULL,
         capture_output=True,

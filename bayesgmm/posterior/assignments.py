@@ -73,8 +73,8 @@ class Assignments:
         """How many points are in doubt, and the stability of each cluster."""
         N, K = len(self.labels), len(self.clusters)
         doubtful = int((self.table["probability"] < 0.95).sum())
-        lines = f"Assignments of {N} points to {K} clusters; less than 95 % sure: {doubtful}"
-        return f"{lines}\n{self.stability.round(3)}"
+        head = f"Assignments of {N} points to {K} clusters; less than 95 % sure: {doubtful}"
+        return f"{head}\n{self.stability.round(3)}"
 
     def least_certain(self, n: int = 10) -> Any:
         """The n rows of `table` whose label is least probable, the least first.

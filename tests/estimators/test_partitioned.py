@@ -7,7 +7,6 @@ import sys
 import time
 import warnings
 
-import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -277,14 +276,9 @@ def test_points_that_change_between_passes(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def client():
+def client(shared_programs):
     """Two processes on this machine; one for all tests, as they take seconds to start."""
     distributed = pytest.importorskip("distributed")
-    folder = jax.config.jax_compilation_cache_dir
-    environment = {
-        "JAX_COMPILATION_CACHE_DIR": folder or "",
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
     with (
         pytest.MonkeyPatch.context() as patch,
         warnings.catch_warnings(),
@@ -297,7 +291,7 @@ def client():
         ),
     ):
         warnings.simplefilter("ignore")
-        for name, value in environment.items():
+        for name, value in shared_programs.items():
             patch.setenv(name, value)
         cluster = distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
