@@ -37,9 +37,8 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
-html_sidebars = {
-    page: [] for page in ("guide", "big_data", "trust", "glossary", "design", "changelog")
-}
+ALONE = "guide", "big_data", "trust", "benchmarks", "glossary", "design", "changelog"
+html_sidebars = {page: [] for page in ALONE}
 html_show_sourcelink = False
 html_static_path = ["static"]
 html_css_files = ["bayesgmm.css"]

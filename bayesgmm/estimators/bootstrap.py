@@ -10,12 +10,12 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.arguments import check_level, check_number
+from bayesgmm.bars import progress
 from bayesgmm.core.arrays import Data, Standardizer, float_scope
 from bayesgmm.core.covariance import FAMILIES
 from bayesgmm.core.forms import choose_form
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.sweep import padded_size
-from bayesgmm.estimators.bars import progress
 from bayesgmm.estimators.base import Entered
 from bayesgmm.estimators.checks import warn_not_converged
 from bayesgmm.estimators.em import ACCELERATIONS, SINGULAR, GaussianMixture, stored

@@ -1,11 +1,11 @@
 """Chains: where they begin, how they are watched, and their draws in the units of the user."""
 
-import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from bayesgmm.bars import bar
 from bayesgmm.core.arrays import Data, Standardizer
 from bayesgmm.core.independent import HierarchicalPrior
 from bayesgmm.core.mixture import Mixture
@@ -107,15 +107,7 @@ class Bar:
         if not self.shown:
             return
         if self.bar is None:
-            from tqdm.auto import tqdm
-
-            self.bar = tqdm(
-                total=progress.total,
-                desc="sampling",
-                unit="sweep",
-                delay=PATIENCE,
-                file=sys.stderr,
-            )
+            self.bar = bar(total=progress.total, desc="sampling", unit="sweep", delay=PATIENCE)
         self.bar.update(progress.done - self.bar.n)
 
     def __enter__(self) -> Self:

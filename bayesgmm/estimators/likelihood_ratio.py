@@ -10,11 +10,11 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from bayesgmm.arguments import check_level, check_number
+from bayesgmm.bars import progress
 from bayesgmm.core.arrays import Data, Standardizer, float_scope
 from bayesgmm.core.covariance import FAMILIES, Covariance
 from bayesgmm.core.forms import choose_form
 from bayesgmm.core.mixture import Mixture
-from bayesgmm.estimators.bars import progress
 from bayesgmm.estimators.base import Entered
 from bayesgmm.estimators.checks import check_components, check_univariate, warn_not_converged
 from bayesgmm.estimators.em import ACCELERATIONS, SINGULAR, GaussianMixture

@@ -277,7 +277,7 @@ def numpyro_model(
     max_components: int | None = None,
     sample_weight: Any = None,
     like: Any = None,
-) -> None:
+) -> Any:
     r"""A Gaussian mixture as a NumPyro model, its labels summed out, in the units of the points.
 
     What ``MCMCGaussianMixture(sampler="nuts")`` samples, to be taken apart, extended, and run with
@@ -309,6 +309,11 @@ def numpyro_model(
     like : array-like, optional
         Points that the prior is scaled by; `X` when not given. Needed where `X` is not given or is
         traced by JAX, unless the prior has all of its numbers.
+
+    Returns
+    -------
+    MultivariateNormalMixture
+        The mixture that the points are from, for what else a model of one's own makes of it.
 
     Raises
     ------
@@ -346,7 +351,8 @@ def numpyro_model(
     own = _own(component_prior, seen, family, options)
     weight = None if sample_weight is None else check_weight(sample_weight, len(seen))
     points = X if X is None or isinstance(X, jax.Array) else jnp.asarray(_numbers(X))
-    mixture_model(points, model_prior(own, options, units, config), config, weight, len(seen))
+    own = model_prior(own, options, units, config)
+    return mixture_model(points, own, config, weight, len(seen))
 
 
 def _options(

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bayesgmm.arguments import check_number
-from bayesgmm.estimators.bars import progress
+from bayesgmm.bars import progress
 from bayesgmm.estimators.cells import Fit, Limits, Problem
 from bayesgmm.estimators.checks import check_components, check_univariate, warn_not_converged
 from bayesgmm.estimators.choice import ModelSelection

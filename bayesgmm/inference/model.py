@@ -117,7 +117,7 @@ class ModelPrior(NamedTuple):
 
 def mixture_model(
     X: Any, prior: ModelPrior, config: ModelConfig, sample_weight: Any = None, n_points: int = 0
-) -> None:
+) -> MultivariateNormalMixture:
     """The NumPyro model of points: what `bayesgmm.numpyro_model` calls, in any units.
 
     Parameters
@@ -131,11 +131,17 @@ def mixture_model(
         Powers of the points' likelihoods, 1 when not given.
     n_points : int
         How many, where they are drawn.
+
+    Returns
+    -------
+    MultivariateNormalMixture
+        What the points are from.
     """
     mixture = latent(prior, config)
     known = MultivariateNormalMixture(log_weights=mixture.log_weights, **_spread_of(mixture))
     N = n_points if X is None else X.shape[0]
     numpyro.sample("x", MixtureSample(known, N, sample_weight, config.form), obs=X)
+    return known
 
 
 def _spread_of(mixture: Mixture) -> dict[str, Array]:

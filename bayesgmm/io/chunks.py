@@ -5,7 +5,6 @@ what is wrong in one of them is told with its place.
 """
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bayesgmm.arguments import check_flag, check_number
+from bayesgmm.bars import bar
 from bayesgmm.io.rows import MOST_ROWS, Columns, Piece, block_rows, joined, values_of
 from bayesgmm.io.sources import KINDS, is_collection, kind_of
 from bayesgmm.messages import listed
@@ -141,11 +141,14 @@ class Chunks:
         """Whether workers of Dask have the points, or read them."""
         return self.dask or is_collection(self.source)
 
-    def __iter__(self) -> Iterator[np.ndarray]:
-        """Blocks of rows [n, D], checked for missing values."""
+    def __iter__(self) -> Iterator[Any]:
+        """Blocks of rows [n, D], checked for missing values; DataFrames where columns have names.
+
+        The index of a DataFrame is the number of the row, where that is known.
+        """
         for block in self.blocks():
             check_complete(block)
-            yield np.asarray(block.rows)
+            yield _named(np.asarray(block.rows), block.names, block.first)
 
     def sample(self, n: int, random_state: Any = None) -> Any:
         """Rows drawn at random without replacement, in one pass.
@@ -166,12 +169,7 @@ class Chunks:
             check_complete(block)
             drawn.add(drawn.draw(block))
             names = block.names
-        rows = drawn.rows()[0]
-        if names is None:
-            return rows
-        import pandas as pd
-
-        return pd.DataFrame(rows, columns=list(names))
+        return _named(drawn.rows()[0], names)
 
     def blocks(
         self, weight: Any = None, size: int | None = None, layout: Layout | None = None
@@ -293,6 +291,17 @@ def check_complete(block: Block) -> None:
     )
 
 
+def _named(rows: np.ndarray, names: tuple | None, first: float = 0) -> Any:
+    """Rows as they were given: a DataFrame if they have names, numbered from `first` on."""
+    if names is None:
+        return rows
+    import pandas as pd
+
+    begin = 0 if np.isnan(first) else int(first)
+    index = pd.RangeIndex(begin, begin + len(rows))
+    return pd.DataFrame(rows, columns=list(names), index=index, copy=False)
+
+
 class Reservoir:
     """Rows drawn at random from a stream of blocks: those with the least of random keys.
 
@@ -349,12 +358,10 @@ class Reservoir:
 
 def shown(blocks: Iterator[Block], n_rows: int | None) -> Iterator[Block]:
     """The same blocks, beside a bar of the rows read, on standard error."""
-    from tqdm.auto import tqdm
-
-    with tqdm(total=n_rows, unit=" rows", unit_scale=True, leave=False, file=sys.stderr) as bar:
+    with bar(total=n_rows, unit=" rows", unit_scale=True, leave=False) as own:
         for block in blocks:
             yield block
-            bar.update(len(block.rows))
+            own.update(len(block.rows))
 
 
 # --- cutting --------------------------------------------------------------------------------------

@@ -87,11 +87,13 @@ def cluster_summary(
     roles = {role: dataset.attrs.get(role) for role in Names._fields}
     found = variables.read(dataset, Names(**roles), [])
     wanted = _wanted(quantities, found)
-    rows = [row for name in wanted for row in QUANTITIES[name](found, _features(dataset, found))]
+    features = _features(dataset, found)
+    rows = [row for name in wanted for row in QUANTITIES[name](found, features)]
     draws = [values.reshape(found.shape) for _, values in rows]
-    index = pd.DataFrame([key for key, _ in rows], columns=["quantity", *KEYS]).astype(
-        {"cluster": "Int64", "other": "Int64"}
-    )
+    index = pd.DataFrame([key for key, _ in rows], columns=["quantity", *KEYS])
+    # whole numbers would turn into floats beside what is missing
+    numbers = KEYS if all(isinstance(name, int) for name in features) else KEYS[:2]
+    index = index.astype(dict.fromkeys(numbers, "Int64"))
     return pd.concat([index, described(draws, level, interval)], axis=1)
 
 

@@ -84,6 +84,10 @@ def has_converged(table: Any) -> bool:
     return bool(good and table.loc["log_likelihood", "verdict"] == CONVERGED)
 
 
+UNSTUCK = "raise n_warmup, sample with moves=True, or raise n_chains to see how often that happens"
+"""What to do about chains in other modes."""
+
+
 def advice(table: Any, log_likelihood: np.ndarray) -> list[str]:
     """What is wrong, in sentences, with what to do about it; empty if nothing is.
 
@@ -119,10 +123,10 @@ def _astray(log_likelihood: np.ndarray) -> list[str]:
     lost = np.flatnonzero(means < means.max() - ASTRAY * spread)
     if not len(lost) or spread == 0:
         return []
-    chains = ", ".join(map(str, lost))
+    subject = "chain {} stays" if len(lost) == 1 else "chains {} stay"
     return [
-        f"chain {chains} stays in another mode, {means.max() - means[lost].max():.1f} nats of log "
-        "likelihood below the best: raise n_warmup, or n_chains to see how often that happens"
+        f"{subject.format(', '.join(map(str, lost)))} in another mode, "
+        f"{means.max() - means[lost].max():.1f} nats of log likelihood below the best: {UNSTUCK}"
     ]
 
 

@@ -188,8 +188,7 @@ class MCMC(Reading):
         values = self.model.quantities()["log_likelihood"]
         said = [line for line in summary.advice(self.diagnosis.iloc[:0], values) if line]
         found = said[0].split(":")[0] if said else "all are in one region of the log likelihood"
-        advice = "raise n_warmup, or n_chains to see how often that happens"
-        return Check("no chain stays in another mode", found, not said, advice)
+        return Check("no chain stays in another mode", found, not said, summary.UNSTUCK)
 
     def _same(self) -> Check:
         table = self.summary

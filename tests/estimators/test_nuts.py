@@ -3,9 +3,11 @@
 import warnings
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
+from numpyro import handlers
 from numpyro.infer.util import log_density
 
 from bayesgmm import IndependentPrior, MCMCGaussianMixture, numpyro_model
@@ -186,6 +188,17 @@ def test_numpyro_model_is_the_same_density_in_other_units():
         one, other = jax.jit(jax.vmap(density))(values)
     assert np.ptp(one) > 1
     np.testing.assert_allclose(one - other, (one - other)[0], rtol=1e-9)
+
+
+def test_numpyro_model_returns_the_mixture_of_the_points():
+    seeded = handlers.seed(numpyro_model, jax.random.key(0))
+    with handlers.trace() as sites:
+        mixture = seeded(X, 2)
+    weights, means = (sites[name]["value"] for name in ("weights", "means"))
+    np.testing.assert_allclose(np.exp(mixture.log_weights), weights, rtol=1e-6)
+    np.testing.assert_array_equal(mixture.means, means)
+    density = mixture.log_prob(jnp.asarray(X)).sum()
+    np.testing.assert_allclose(density, sites["x"]["fn"].log_prob(sites["x"]["value"]), rtol=1e-5)
 
 
 def test_numpyro_model_refuses():

@@ -100,12 +100,21 @@ def test_a_function_may_fill_the_same_array_again():
     np.testing.assert_array_equal(np.concatenate([block.rows for block in blocks]), X)
 
 
+def test_names_stay_with_the_rows(tmp_path):
+    """As in a draw at random: what a fit by names predicts for without a warning."""
+    folder = parquet(tmp_path)
+    found = pd.concat(Chunks(folder, ["x2", "x0"]))
+    whole = pd.concat(frames(), ignore_index=True)[["x2", "x0"]]
+    pd.testing.assert_frame_equal(found, whole)
+    assert list(Chunks(folder, ["x2"]).sample(5, 0).columns) == ["x2"]
+
+
 def test_dtypes():
     single = X.astype(np.float32)
     assert next(iter(Chunks(single))).dtype == np.float32
     assert next(iter(Chunks([single, X]).blocks(size=2 * N))).rows.dtype == np.float64
     assert next(iter(Chunks([(X * 9).astype(int)]))).dtype == np.float64
-    assert next(iter(Chunks([pd.DataFrame(single)]))).dtype == np.float32
+    assert (next(iter(Chunks([pd.DataFrame(single)]))).dtypes == np.float32).all()
 
 
 def test_columns_of_a_file_are_not_copied_and_keep_their_dtype(tmp_path):
@@ -125,7 +134,7 @@ def test_columns_of_a_file_are_not_copied_and_keep_their_dtype(tmp_path):
         transform_columns(block.rows, units, out)
         np.testing.assert_array_equal(out, units.transform(own, np.empty_like(out)))
     assert not blocks[0].rows.parts[0][0].flags.owndata, "Arrow's memory"
-    assert next(iter(Chunks(folder))).dtype == np.float64
+    assert (next(iter(Chunks(folder))).dtypes == np.float64).all()
 
 
 def test_columns_and_weights(tmp_path):

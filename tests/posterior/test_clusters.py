@@ -152,6 +152,12 @@ def test_standard_deviations_and_features_by_name():
     assert set(table.loc[table["quantity"] == "mean", "feature"]) == {"height", "width"}
 
 
+def test_features_without_names_are_whole_numbers():
+    table = cluster_summary(TREE, ["weight", "mean", "sd"])
+    assert str(table["feature"].dtype) == "Int64"
+    assert table.loc[table["quantity"] == "mean", "feature"].tolist() == [0, 1, 0, 1]
+
+
 def test_few_draws_have_no_errors():
     table = cluster_summary(relabelled(some_draws(C=1, S=1)))
     assert table["mean"].notna().all() and table[["sd", "mcse", "ess_bulk", "r_hat"]].isna().all(
