@@ -18,6 +18,7 @@ but for rounding, in half the time. `XLA_FLAGS= pytest` tests them as users have
 
 if not FUSED:  # XLA ends the process over a flag it does not know
     QUICK += " --xla_cpu_use_fusion_emitters=false --xla_llvm_disable_expensive_passes=true"
+    QUICK += " --xla_cpu_parallel_codegen_split_count=1"  # each worker has a core, and no more
 
 os.environ.setdefault("XLA_FLAGS", QUICK)  # read when the first program is compiled
 

@@ -48,7 +48,7 @@ def test_the_sampler_is_calibrated(found):
 
 def test_nuts_is_calibrated():
     """A process, the last component of which stands for what is cut off."""
-    short = dict(n_replicates=48, n_samples=19, thin=3, n_warmup=150, progress_bar=False)
+    short = dict(n_replicates=32, n_samples=19, thin=3, n_warmup=150, progress_bar=False)
     short |= dict(means=[0.0], sds=[1.0], n_points=8, random_state=0)
     prior = dict(n_components="dp", weight_concentration_prior=0.5, component_prior="conjugate")
     estimator = MCMCGaussianMixture(**prior, sampler="nuts", max_components=3)

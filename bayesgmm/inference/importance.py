@@ -162,11 +162,13 @@ def check(
     shares = np.cumsum(np.exp(places.log_shares[:-1]))
     levels = np.digitize((np.arange(S) + 0.5) / S, shares)  # the last: the prior
     of_prior = levels == len(shares)
-    alpha, which, log_ratio = _concentrations(rng, places.counts[0], prior, n_places, of_prior)
+    alpha, which, log_ratio = _drawn(
+        *_concentrations(rng, places.counts[0], prior, n_places, of_prior)
+    )
     keys = jr.split(jr.key(rng.integers(2**31)), S)
-    draws = Draws(keys, levels, alpha[which], log_ratio, which)
-    totals = log_totals(alpha, places.counts, prior.weights, n_places)
-    mixtures, ratios = _proposals(draws, places, totals, prior, family, n_places)
+    totals = np.asarray(log_totals(alpha, places.counts, prior.weights, n_places))
+    draws = Draws(keys, levels, alpha[which], log_ratio, totals[which])
+    mixtures, ratios = _proposals(draws, places, prior, family, n_places)
     log_weights = np.asarray(ratios) + _likelihoods(mixtures, shards, family)[:, None]
     return _summary(log_weights[:, 0], log_weights[levels == 0, 1], _left_out(K, prior.weights))
 
@@ -301,6 +303,16 @@ def _concentrations(
     return alpha, index, (log_p - log_q)[index]
 
 
+def _drawn(alpha: np.ndarray, which: np.ndarray, log_ratio: np.ndarray) -> tuple:
+    """The values of alpha that are among the draws, for each of which all orders are summed.
+
+    Their number is filled up to a power of two, so that few programs serve every call.
+    """
+    found, which = np.unique(which, return_inverse=True)
+    room = 1 << (len(found) - 1).bit_length()
+    return alpha[np.append(found, np.full(room - len(found), found[-1]))], which, log_ratio
+
+
 @jax.jit
 def _log_evidences(alpha: Array, counts: Array, weights: Any) -> Array:
     present = jnp.ones(counts.shape, bool)
@@ -321,22 +333,21 @@ class Draws(NamedTuple):
     alpha : [S]
     log_ratio : [S]
         log p(alpha) - log q(alpha).
-    which : [S]
-        The position of alpha among its values.
+    log_totals : [S, B]
+        `orders.log_totals` at this alpha.
     """
 
     key: Key
     level: Array
     alpha: Array
     log_ratio: Array
-    which: Array
+    log_totals: Array
 
 
 @partial(jax.jit, static_argnames=("family", "n_places"), compiler_options=devices.STEPS)
 def _proposals(
     draws: Draws,
     places: Places,
-    totals: Array,
     prior: VBPrior,
     family: Covariance,
     n_places: int,
@@ -351,7 +362,7 @@ def _proposals(
             return plain, sum_of_orders(terms) + shared
 
         plain, log_q = jax.vmap(of_level)(places.components, places.counts)
-        log_q = log_q - totals[drawn.which]
+        log_q = log_q - drawn.log_totals
         log_p = plain[0] + drawn.log_ratio  # the density of w given alpha is in both
         mixed = logsumexp(places.log_shares + jnp.append(log_q, log_p))
         return with_error(mixture, prior.ridge), log_p - jnp.stack([mixed, log_q[0]])

@@ -69,7 +69,7 @@ def _start(prior: VBPrior, family: Covariance, n_places: int) -> Hyperparameters
     return Hyperparameters(weights, alike(one, n_places, family))
 
 
-@partial(jax.jit, static_argnames=("family",))
+@partial(jax.jit, static_argnames=("family",), compiler_options=devices.HURRIED)
 def _draws(keys: Key, posterior: Hyperparameters, ridge: Array, family: Covariance) -> Mixture:
     def one(key: Key, own: Hyperparameters) -> Mixture:
         return with_error(draw(key, own, family), ridge)

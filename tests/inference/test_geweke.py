@@ -231,17 +231,15 @@ def _by_nuts(keys, draws, prior, n_rounds, config):
 
 
 OF_NUTS = [
-    ("finite", "conjugate", "full", 2),
-    *(
-        pytest.param(weights, components, family, 2, marks=pytest.mark.slow)
-        for weights in ("finite", "finite, alpha drawn")
-        for components in ("conjugate", "independent", "hierarchical")
-        for family in ("full", "tied", "diag", "spherical")
-        if weights == "finite" or components == "hierarchical"
-    ),
+    (weights, components, family, 2)
+    for weights in ("finite", "finite, alpha drawn")
+    for components in ("conjugate", "independent", "hierarchical")
+    for family in ("full", "tied", "diag", "spherical")
+    if weights == "finite" or components == "hierarchical"
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights, components, family, D", OF_NUTS)
 def test_every_joint_of_nuts(weights, components, family, D):
     model = model_of(weights, components, family, D, moves=False)._replace(n_slots=3)

@@ -127,10 +127,8 @@ def log_likelihood_sharing(x, labels, prior):
     return special.logsumexp(found) + np.log(log_v[1] - log_v[0])
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["full", *(pytest.param(n, marks=pytest.mark.slow) for n in ("tied", "spherical", "diag"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["full", "tied", "spherical", "diag"])
 def test_a_mean_independent_of_its_covariance(name):
     """Enumeration, with every mean or (if shared, of one feature) the variance by quadrature."""
     family, x = FAMILIES[name], FEW[:5]
