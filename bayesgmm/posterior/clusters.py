@@ -90,10 +90,10 @@ def cluster_summary(
     features = _features(dataset, found)
     rows = [row for name in wanted for row in QUANTITIES[name](found, features)]
     draws = [values.reshape(found.shape) for _, values in rows]
-    index = pd.DataFrame([key for key, _ in rows], columns=["quantity", *KEYS])
-    # whole numbers would turn into floats beside what is missing
-    numbers = KEYS if all(isinstance(name, int) for name in features) else KEYS[:2]
-    index = index.astype(dict.fromkeys(numbers, "Int64"))
+    columns = ["quantity", *KEYS]
+    # as objects: whole numbers would turn into floats beside what is missing
+    table = {name: pd.Series([key.get(name) for key, _ in rows], dtype=object) for name in columns}
+    index = pd.DataFrame(table).astype({"cluster": "Int64", "other": "Int64"})
     return pd.concat([index, described(draws, level, interval)], axis=1)
 
 
