@@ -197,8 +197,8 @@ def test_the_numbers_of_richardson_and_green(X):
 
 
 AGAIN = [
-    ("conjugate", "full"),
     ("hierarchical", "spherical"),
+    pytest.param("conjugate", "full", marks=pytest.mark.slow),
     pytest.param("independent", "full", marks=pytest.mark.slow),
     pytest.param("conjugate", "spherical", marks=pytest.mark.slow),
     pytest.param("independent", "spherical", marks=pytest.mark.slow),

@@ -35,7 +35,9 @@ ENDS = (1, 0, 1, 1)
 
 CASES = [
     ("m6_collinear2d", "finite_K3_gamma1", "niw_unit", 1_500),
-    ("m6_collinear2d", "mfm_bnb143_dynamic_alpha1", "nig_diag", 1_000),
+    pytest.param(
+        "m6_collinear2d", "mfm_bnb143_dynamic_alpha1", "nig_diag", 1_000, marks=pytest.mark.slow
+    ),
     pytest.param("u6", "dp_alpha1", "nig_unit", 1_000, marks=pytest.mark.slow),
     pytest.param("u6", "mfm_poisson1_gamma1", "nig_unit", 1_000, marks=pytest.mark.slow),
 ]

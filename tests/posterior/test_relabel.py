@@ -373,6 +373,7 @@ def test_short_chains_are_apart_by_chance():
     assert largest_by_chance(4, 1000, 20) == 1.05
 
 
+@pytest.mark.slow
 def test_a_posterior_of_numpyro():
     """Chains of NUTS that begin in other orders: R-hat of means from above 1.5 to below 1.01."""
     import jax
