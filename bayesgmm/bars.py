@@ -33,15 +33,13 @@ class Bar:
 
     def __call__(self, begun: int = 0, ended: int = 0) -> None:
         """So many more are to be done, so many more are done."""
-        if begun:
-            self._extend((self.bar.total or 0) + begun)
+        if self.bar.disable:
+            return
+        if begun:  # a widget learns of a new end by `reset` alone, which begins anew
+            done, start = self.bar.n, self.bar.start_t
+            self.bar.reset(total=self.bar.total + begun)
+            self.bar.n, self.bar.start_t = done, start
         self.bar.update(ended)
-
-    def _extend(self, total: int) -> None:
-        """A new end; a widget learns of it by `reset` alone, which begins anew."""
-        done, began = self.bar.n, getattr(self.bar, "start_t", None)
-        self.bar.reset(total=total)
-        self.bar.n, self.bar.start_t = done, began
 
 
 @contextmanager

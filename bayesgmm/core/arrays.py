@@ -210,6 +210,11 @@ def _median(values: np.ndarray, weight: np.ndarray | None) -> float:
     return float(middle)
 
 
+def power_of_two(n: int, least: int = 1) -> int:
+    """The smallest that is at least `n` and `least`: sizes come in few, so that programs do."""
+    return max(least, 1 << (int(n) - 1).bit_length())
+
+
 def safe_divide(numerator: Array, denominator: Array) -> Array:
     """Quotient, 0 where the denominator is 0: an absent component yields no NaN, nor its slope."""
     empty = denominator == 0
@@ -283,7 +288,7 @@ def _inverse_by_halves(factor: Array) -> Array:
     LAPACK is not called, for the reason given in `_cholesky_by_columns`.
     """
     D, batch = factor.shape[-1], factor.shape[:-2]
-    size = 1 << (D - 1).bit_length()
+    size = power_of_two(D)
     room = jnp.zeros((*batch, size, size), factor.dtype)
     padded = room.at[..., :D, :D].set(factor)
     ends = jnp.concatenate([diagonal(factor), jnp.ones((*batch, size - D), factor.dtype)], axis=-1)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from bayesgmm.core.arrays import Array, Data, Key, inverse_scales, is_axis_aligned
+from bayesgmm.core.arrays import Array, Data, Key, inverse_scales, is_axis_aligned, power_of_two
 from bayesgmm.core.forms import (
     Form,
     Frame,
@@ -73,7 +73,7 @@ def padded_size(N: int) -> int:
     1,024, then multiples of 1,024 whose factor has five significant bits.
     """
     if N <= BLOCK:
-        return max(32, 1 << (N - 1).bit_length())
+        return power_of_two(N, 32)
     blocks = -(-N // BLOCK)
     unit = 1 << max(0, blocks.bit_length() - 5)
     return -(-blocks // unit) * unit * BLOCK

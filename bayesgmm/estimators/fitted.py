@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from bayesgmm.core.arrays import Standardizer, float_scope, full_scales
+from bayesgmm.core.arrays import Standardizer, float_scope, full_scales, power_of_two
 from bayesgmm.core.concentration import GammaConcentration, GridConcentration
 from bayesgmm.core.conjugate import Hyperparameters, NormalInverseWishart, draw
 from bayesgmm.core.covariance import Covariance
@@ -165,7 +165,7 @@ def student_draws(
 
 def mixture_draws(seed: int, posterior: Hyperparameters, n: int, family: Covariance) -> Mixture:
     """Draws of whole mixtures [n, ...], scales as matrices."""
-    room = 1 << (int(n) - 1).bit_length()  # few sizes, few programs
+    room = power_of_two(n)  # few sizes, few programs
     with float_scope("float64"):
         drawn = _draw_all(jr.split(jr.key(seed), room), _with_room(posterior), family)
     K = len(posterior.components.mean)

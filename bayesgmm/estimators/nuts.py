@@ -35,6 +35,7 @@ from bayesgmm.estimators.sampling import (
 from bayesgmm.inference import nuts
 from bayesgmm.inference.calls import Asked, Lane
 from bayesgmm.inference.chains import Draws
+from bayesgmm.inference.distribution import MultivariateNormalMixture
 from bayesgmm.inference.given import check_draws, check_given
 from bayesgmm.inference.model import (
     ModelConfig,
@@ -277,7 +278,7 @@ def numpyro_model(
     max_components: int | None = None,
     sample_weight: Any = None,
     like: Any = None,
-) -> Any:
+) -> MultivariateNormalMixture:
     r"""A Gaussian mixture as a NumPyro model, its labels summed out, in the units of the points.
 
     What ``MCMCGaussianMixture(sampler="nuts")`` samples, to be taken apart, extended, and run with
@@ -351,8 +352,8 @@ def numpyro_model(
     own = _own(component_prior, seen, family, options)
     weight = None if sample_weight is None else check_weight(sample_weight, len(seen))
     points = X if X is None or isinstance(X, jax.Array) else jnp.asarray(_numbers(X))
-    own = model_prior(own, options, units, config)
-    return mixture_model(points, own, config, weight, len(seen))
+    prior = model_prior(own, options, units, config)
+    return mixture_model(points, prior, config, weight, len(seen))
 
 
 def _options(

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from bayesgmm.core.arrays import Data, Standardizer, float_scope
+from bayesgmm.core.arrays import Data, Standardizer, float_scope, power_of_two
 from bayesgmm.core.covariance import Covariance
 from bayesgmm.core.forms import exact_form
 from bayesgmm.core.mixture import Mixture
@@ -99,7 +99,7 @@ def capacity(K: int, N: int) -> int:
     With few points a component more costs nothing and a compilation everything, so that fits of
     2, 3 and 4 components share one program, as do those of 5 to 8; with many points it is K.
     """
-    return K if N > FEW else max(4, 1 << (int(K) - 1).bit_length())
+    return K if N > FEW else power_of_two(K, 4)
 
 
 def with_room(mixture: Mixture, room: int) -> Mixture:

@@ -48,6 +48,7 @@ from bayesgmm.core.arrays import (
     diagonal,
     inverse_scales,
     is_axis_aligned,
+    power_of_two,
 )
 from bayesgmm.core.concentration import (
     GammaConcentration,
@@ -162,9 +163,8 @@ def check(
     shares = np.cumsum(np.exp(places.log_shares[:-1]))
     levels = np.digitize((np.arange(S) + 0.5) / S, shares)  # the last: the prior
     of_prior = levels == len(shares)
-    alpha, which, log_ratio = _drawn(
-        *_concentrations(rng, places.counts[0], prior, n_places, of_prior)
-    )
+    grid, index, log_ratio = _concentrations(rng, places.counts[0], prior, n_places, of_prior)
+    alpha, which = _drawn(grid, index)
     keys = jr.split(jr.key(rng.integers(2**31)), S)
     totals = np.asarray(log_totals(alpha, places.counts, prior.weights, n_places))
     draws = Draws(keys, levels, alpha[which], log_ratio, totals[which])
@@ -303,14 +303,11 @@ def _concentrations(
     return alpha, index, (log_p - log_q)[index]
 
 
-def _drawn(alpha: np.ndarray, which: np.ndarray, log_ratio: np.ndarray) -> tuple:
-    """The values of alpha that are among the draws, for each of which all orders are summed.
-
-    Their number is filled up to a power of two, so that few programs serve every call.
-    """
-    found, which = np.unique(which, return_inverse=True)
-    room = 1 << (len(found) - 1).bit_length()
-    return alpha[np.append(found, np.full(room - len(found), found[-1]))], which, log_ratio
+def _drawn(grid: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The values of a grid that are drawn, up to a power of two, and of each draw [S] which."""
+    found, which = np.unique(index, return_inverse=True)
+    alpha = grid[found]
+    return np.pad(alpha, (0, power_of_two(len(alpha)) - len(alpha)), mode="edge"), which
 
 
 @jax.jit

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from bayesgmm.core.arrays import Data
+from bayesgmm.core.arrays import Data, power_of_two
 from bayesgmm.core.concentration import Symmetric
 from bayesgmm.core.sweep import pad
 from bayesgmm.inference import drive, vb
@@ -50,7 +50,7 @@ ROUNDS = 2
 
 def room_for(K: int) -> int:
     """Components that the programs for K of them hold: a power of two, so that few compile."""
-    return max(LEAST, 1 << (int(K) - 1).bit_length())
+    return power_of_two(K, LEAST)
 
 
 class Standing(NamedTuple):

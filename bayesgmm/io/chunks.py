@@ -297,7 +297,7 @@ def _named(rows: np.ndarray, names: tuple | None, first: float = 0) -> Any:
         return rows
     import pandas as pd
 
-    begin = 0 if np.isnan(first) else int(first)
+    begin = int(np.nan_to_num(first))
     index = pd.RangeIndex(begin, begin + len(rows))
     return pd.DataFrame(rows, columns=list(names), index=index, copy=False)
 

@@ -90,10 +90,9 @@ def cluster_summary(
     features = _features(dataset, found)
     rows = [row for name in wanted for row in QUANTITIES[name](found, features)]
     draws = [values.reshape(found.shape) for _, values in rows]
-    columns = ["quantity", *KEYS]
-    # as objects: whole numbers would turn into floats beside what is missing
-    table = {name: pd.Series([key.get(name) for key, _ in rows], dtype=object) for name in columns}
-    index = pd.DataFrame(table).astype({"cluster": "Int64", "other": "Int64"})
+    # as objects: features that are numbers would turn into floats beside what is missing
+    index = pd.DataFrame([key for key, _ in rows], columns=["quantity", *KEYS], dtype=object)
+    index = index.astype({"cluster": "Int64", "other": "Int64"})
     return pd.concat([index, described(draws, level, interval)], axis=1)
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bayesgmm.core.arrays import Array, Data
+from bayesgmm.core.arrays import Array, Data, power_of_two
 from bayesgmm.core.forms import exact_form
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.sweep import density_of, joint_of
@@ -23,7 +23,7 @@ def with_room(mixtures: Mixture) -> Mixture:
     """The same draws [S, T, ...] with absent components up to a power of two."""
     log_weights, means, scales = mixtures
     T = means.shape[1]
-    more = max(FEWEST, 1 << (T - 1).bit_length()) - T
+    more = power_of_two(T, FEWEST) - T
     wide = lambda leaf: np.concatenate([leaf, np.repeat(leaf[:, :1], more, axis=1)], 1)  # noqa: E731
     log_weights = np.pad(log_weights, ((0, 0), (0, more)), constant_values=-np.inf)
     return Mixture(log_weights, wide(means), wide(scales))

@@ -57,6 +57,9 @@ def test_advice_names_the_worst_and_the_way_out():
     said = summary.advice(summary.diagnostics({"log_likelihood": lost}), lost)
     assert any("R-hat" in line and "n_warmup" in line for line in said)
     assert any(line.startswith("chain 2 stays in another mode, ") for line in said)
+    lost[3] -= 40
+    said = summary.advice(summary.diagnostics({"log_likelihood": lost}), lost)
+    assert any(line.startswith("chains 2, 3 stay in another mode, 3") for line in said)
     short = summary.diagnostics({"log_likelihood": chains(S=40)})
     assert any("warm_start=True" in line for line in summary.advice(short, chains(S=40)))
 
