@@ -204,7 +204,7 @@ def calibrate(
     n_samples: int = 99,
     thin: int | None = None,
     n_warmup: int | None = None,
-    quantities: dict[str, Callable] | None = None,
+    quantities: dict[str, Callable[..., Any]] | None = None,
     means: Any = None,
     sds: Any = None,
     n_points: int | None = None,

@@ -23,7 +23,7 @@ THRESHOLDS = {
 than its second, and together take several."""
 
 
-def enable_compilation_cache(folder: str | os.PathLike | None = None) -> Path | None:
+def enable_compilation_cache(folder: str | os.PathLike[str] | None = None) -> Path | None:
     """Keep compiled programs on disk, for this process from now on and for the next ones.
 
     A first fit in a process compiles for some seconds; with its programs kept that falls to tenths

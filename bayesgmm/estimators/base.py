@@ -121,6 +121,18 @@ class MixtureEstimator(DensityMixin, BaseEstimator):
     _caches: tuple[str, ...] = ()  # attributes that are made again when they are asked for
     _plug_in: Any  # the class of a mixture without uncertainty of its own; set where it is defined
 
+    n_features_in_: int
+    feature_names_in_: np.ndarray
+    n_components_: int
+    weights_: np.ndarray
+    means_: np.ndarray
+    covariances_: np.ndarray
+    precisions_: np.ndarray
+    precisions_cholesky_: np.ndarray
+    labels_: np.ndarray
+    n_iter_: int
+    converged_: bool
+
     # --- the way in
 
     def _enter(self, X: Any, sample_weight: Any = None, reset: bool = True) -> Entered:

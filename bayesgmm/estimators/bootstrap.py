@@ -61,7 +61,7 @@ class Bootstrap:
     converged: np.ndarray = field(repr=False)
     estimate: Mixture = field(repr=False)
     kind: str
-    feature_names: list = field(repr=False)
+    feature_names: list[str] = field(repr=False)
 
     @property
     def parameters(self) -> dict[str, np.ndarray]:

@@ -230,6 +230,14 @@ class GaussianMixture(MixtureEstimator):
     True
     """
 
+    lower_bound_: float
+    lower_bounds_: list[float]
+    restart_lower_bounds_: list[np.ndarray]
+    best_restart_: int
+    support_: np.ndarray
+    prior_: conjugate.ConjugatePrior
+    n_batch_iter_: int
+
     def __init__(
         self,
         n_components: int = 1,

@@ -51,7 +51,7 @@ class LikelihoodRatioTest:
     table: Any
     n_components: int
     level: float | None
-    null: dict = field(repr=False)
+    null: dict[int, np.ndarray] = field(repr=False)
 
     def __repr__(self) -> str:
         """The table, and what it says."""

@@ -221,6 +221,12 @@ class MCMCGaussianMixture(MixtureEstimator):
 
     _caches = ("_tree",)
 
+    n_draws_: int
+    component_prior_: Any
+    sampler_: str
+    truncation_: int | None
+    leftover_: float | None
+
     def __init__(
         self,
         n_components: Any = "mfm",

@@ -194,6 +194,22 @@ class BayesianGaussianMixture(MixtureEstimator):
 
     _plug_in = GaussianMixture
 
+    weight_concentration_: tuple[np.ndarray, ...] | np.ndarray
+    weight_concentration_prior_: float
+    weight_concentration_posterior_: Any
+    mean_precision_: np.ndarray
+    mean_precision_prior_: float
+    mean_prior_: np.ndarray
+    degrees_of_freedom_: np.ndarray | float
+    degrees_of_freedom_prior_: float
+    covariance_prior_: np.ndarray | float
+    elbo_: float
+    lower_bound_: float
+    lower_bounds_: list[float]
+    restart_lower_bounds_: list[np.ndarray]
+    best_restart_: int
+    evidence_: Any
+
     def __init__(
         self,
         n_components: int | None = None,

@@ -4,7 +4,7 @@
 `MixtureSample` that of all points together, whose log density and gradient are one sweep.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -79,15 +79,20 @@ class MultivariateNormalMixture(Distribution):
     -2.423
     """
 
-    arg_constraints = {
+    log_weights: Array
+    means: Array
+    scales: Array
+    axis_aligned: bool
+
+    arg_constraints: ClassVar[dict[str, Any]] = {
         "weights": constraints.simplex,
         "means": constraints.independent(constraints.real, 2),
         "scale_tril": constraints.independent(constraints.lower_cholesky, 1),
         "covariances": constraints.independent(constraints.positive_definite, 1),
         "variances": constraints.independent(constraints.positive, 2),
     }
-    support = constraints.real_vector
-    pytree_data_fields = ("log_weights", "means", "scales")
+    support: Any = constraints.real_vector
+    pytree_data_fields: tuple[str, ...] = ("log_weights", "means", "scales")
     pytree_aux_fields = ("axis_aligned",)
 
     def __init__(
@@ -194,7 +199,7 @@ class MultivariateNormalMixture(Distribution):
 
     def sample_with_intermediates(
         self, key: Key, sample_shape: tuple[int, ...] = ()
-    ) -> tuple[Array, list]:
+    ) -> tuple[Array, list[Array]]:
         """Draws, and which component each came from."""
         n = 1
         for size in sample_shape:

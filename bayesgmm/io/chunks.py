@@ -5,7 +5,7 @@ what is wrong in one of them is told with its place.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -112,7 +112,7 @@ class Chunks:
     """
 
     source: Any
-    columns: Sequence | None = None
+    columns: Sequence[Hashable] | None = None
     dask: bool = False
 
     def __post_init__(self) -> None:

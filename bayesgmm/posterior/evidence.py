@@ -44,7 +44,7 @@ class Evidence:
     standard_error: float
     method: str
     n_components: int
-    details: dict = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """In one line."""
@@ -75,7 +75,7 @@ class EvidenceOverComponents:
     standard_error: np.ndarray
     covariance: np.ndarray
     method: str
-    details: dict = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, n_components: int) -> Evidence:
         """That of one number of components; KeyError if it is not among them."""
