@@ -46,6 +46,7 @@ def test_the_sampler_is_calibrated(found):
     assert ((found.pit >= found.ranks / 50) & (found.pit <= (found.ranks + 1) / 50)).all(axis=None)
 
 
+@pytest.mark.slow
 def test_nuts_is_calibrated():
     """A process, the last component of which stands for what is cut off."""
     short = dict(n_replicates=32, n_samples=19, thin=3, n_warmup=150, progress_bar=False)

@@ -13,6 +13,7 @@ Mathematical Software* 26, 363-372: gamma variates.
 """
 
 import math
+from functools import partial
 from typing import Any
 
 import jax
@@ -41,6 +42,7 @@ def words(key: Key) -> Array:
     return jr.bits(key, (2,), jnp.uint32)
 
 
+@partial(jax.jit, static_argnames="rounds")  # traced once, where a sweep has twenty of them
 def threefry(key: Array, first: Array, second: Array, rounds: int = ROUNDS) -> tuple[Array, Array]:
     """Two random words for each counter of two words.
 

@@ -66,14 +66,14 @@ def chunk_size(N: int, form: Form) -> int:
     return chunk
 
 
-def padded_size(N: int) -> int:
+def padded_size(N: int, least: int = 32) -> int:
     """The size to which N points are padded, at most a sixteenth more above 16,384 points.
 
-    Few sizes, so that fits of different N share one compiled program: powers of two from 32 to
+    Few sizes, so that fits of different N share one compiled program: powers of two from `least` to
     1,024, then multiples of 1,024 whose factor has five significant bits.
     """
     if N <= BLOCK:
-        return power_of_two(N, 32)
+        return power_of_two(N, least)
     blocks = -(-N // BLOCK)
     unit = 1 << max(0, blocks.bit_length() - 5)
     return -(-blocks // unit) * unit * BLOCK

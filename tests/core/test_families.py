@@ -106,7 +106,7 @@ def best_member(function, name, D, starts=4):
     return best.fun, member(best.x, name, D)
 
 
-@pytest.mark.parametrize("D", [2, 3])
+@pytest.mark.parametrize("D", [2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", FOURTEEN)
 def test_no_member_of_the_family_is_better(name, D):
     scatter, counts = some_scatter(D)

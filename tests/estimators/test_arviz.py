@@ -30,7 +30,7 @@ GROUPS = {
     "prior_predictive",
     "observed_data",
 }
-MARKS = {"gibbs": pytest.mark.smoke}
+MARKS = {"gibbs": pytest.mark.smoke, "lkj": pytest.mark.slow}
 NAMES = [pytest.param(name, marks=MARKS.get(name, ())) for name in FITS]
 
 pytestmark = [  # ArviZ's own, over few draws and over quantities that never move

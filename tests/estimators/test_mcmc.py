@@ -247,18 +247,18 @@ def in_a_flat(case):
 
 
 FLATS = [
-    ("constant", "diag"),
     ("combination", "full"),
-    ("repeated", "tied"),
-    ("equal", "full"),
     ("equal", "spherical"),
     *(
         pytest.param(*pair, marks=pytest.mark.slow)
         for pair in (
             ("constant", "full"),
             ("constant", "tied"),
+            ("constant", "diag"),
             ("combination", "tied"),
             ("repeated", "full"),
+            ("repeated", "tied"),
+            ("equal", "full"),
             ("equal", "tied"),
             ("equal", "diag"),
         )
@@ -306,8 +306,8 @@ def test_an_interrupted_fit_does_not_begin_again(X, monkeypatch):
 @pytest.mark.parametrize(
     "X, kind",
     [
-        (in_a_flat("constant"), "spherical"),
-        (in_a_flat("combination"), "diag"),
+        pytest.param(in_a_flat("constant"), "spherical", marks=pytest.mark.slow),
+        pytest.param(in_a_flat("combination"), "diag", marks=pytest.mark.slow),
         (in_a_flat("repeated")[::5], "full"),  # 6 points in 8 dimensions: too few to shrink it
     ],
 )
@@ -344,7 +344,12 @@ def test_shapes(model, X):
 
 
 @pytest.mark.parametrize(
-    "covariance_type, shape", [("tied", (2, 2)), ("diag", (2, 2)), ("spherical", (2,))]
+    "covariance_type, shape",
+    [
+        ("tied", (2, 2)),
+        pytest.param("diag", (2, 2), marks=pytest.mark.slow),
+        pytest.param("spherical", (2,), marks=pytest.mark.slow),
+    ],
 )
 def test_other_covariances(covariance_type, shape, X):
     model = sampled(X, covariance_type=covariance_type)

@@ -275,7 +275,14 @@ def test_one_component_predicts_as_a_student_t():
     np.testing.assert_allclose(diag.score_samples(X), expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("features, clusters, n", [(2, 3, 20), (4, 4, 40), (4, 8, 60)])
+@pytest.mark.parametrize(
+    "features, clusters, n",
+    [
+        (2, 3, 20),
+        pytest.param(4, 4, 40, marks=pytest.mark.slow),
+        pytest.param(4, 8, 60, marks=pytest.mark.slow),
+    ],
+)
 def test_held_out_density_beats_plug_in_and_scikit_learn(features, clusters, n):
     """Few points a cluster, so that what is not known of it matters."""
     gaps = []

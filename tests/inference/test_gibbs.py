@@ -170,7 +170,9 @@ CI = [
     pytest.param(
         "m6_collinear2d", "mfm_poisson1_gamma1", "nig_diag", 1_500, marks=pytest.mark.slow
     ),
-    ("m6_collinear2d", "mfm_bnb143_dynamic_alpha1", "nig_diag", 1_500),
+    pytest.param(
+        "m6_collinear2d", "mfm_bnb143_dynamic_alpha1", "nig_diag", 1_500, marks=pytest.mark.slow
+    ),
     pytest.param("u6", "dp_alpha1", "nig_unit", 1_500, marks=pytest.mark.slow),
     pytest.param("u6_indep", "finite_K3_gamma1", "indep", 1_500, marks=pytest.mark.slow),
     ("u6_indep", "mfm_poisson1_gamma1", "indep", 1_500),

@@ -120,10 +120,8 @@ def checked(x, given, n_components, discount, concentration, n_draws):
     return bounds.max(), importance.check(data, posterior, prior, family, n_draws, 1)
 
 
-@pytest.mark.parametrize(
-    "kind",
-    ["dirichlet", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dp", "py"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["dirichlet", "dp", "py"])
 def test_the_exact_evidence_on_the_line(kind):
     x = np.array(reference("exact_u6.json")["x"], float)[:, None]
     rows = list(exact_cases("u6", kind))

@@ -118,7 +118,7 @@ def best():
         return searched(RIGHT, clusters())[:2]
 
 
-@pytest.mark.parametrize("K", [1, 10, 50])
+@pytest.mark.parametrize("K", [10, *(pytest.param(K, marks=pytest.mark.slow) for K in (1, 50))])
 def test_the_same_from_any_start(K, best):
     found = searched(starts(K), clusters(), seed=K, room=64)
     assert best[0] == found[0] == 5
@@ -133,7 +133,7 @@ TRAP = np.array([0, 1, 1, 2, 3])[RIGHT]
     "name, kind",
     [
         ("full", "dp"),
-        ("tied", "py"),
+        pytest.param("tied", "py", marks=pytest.mark.slow),
         pytest.param("spherical", "dirichlet", marks=pytest.mark.slow),
     ],
 )

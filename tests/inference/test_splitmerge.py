@@ -54,7 +54,8 @@ def test_the_exact_posterior(name, prior, component_prior, n_draws):
     assert abs(up - down) <= 8 * len(draws.accepted)  # no more than starts and ends differ by
 
 
-@pytest.mark.parametrize("name", ["tied", pytest.param("spherical", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tied", "spherical"])
 def test_families_that_share(name):
     """Clusters with one covariance are conditioned on it: it is no product once summed out."""
     family, partitions = FAMILIES[name], partitions_of(len(FEW))

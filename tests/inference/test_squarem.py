@@ -42,7 +42,15 @@ def likelihood(points, mixture):
     return float(log_density(points, mixture).mean())
 
 
-@pytest.mark.parametrize("name", ["full", "tied", "diag", "spherical", "VEE", "EVI"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "full",
+        "diag",
+        "VEE",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("tied", "spherical", "EVI")),
+    ],
+)
 def test_the_maximum_of_em_in_fewer_passes(name):
     passes = []
     for seed in range(4):

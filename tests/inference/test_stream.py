@@ -31,7 +31,10 @@ def chunks_of(points):
     return [data_of(part, size=64) for part in np.split(points, CUTS)]
 
 
-@pytest.mark.parametrize("name, weights", [("full", "py"), ("tied", "dirichlet"), ("diag", "dp")])
+@pytest.mark.parametrize(
+    "name, weights",
+    [("full", "py"), ("tied", "dirichlet"), pytest.param("diag", "dp", marks=pytest.mark.slow)],
+)
 def test_a_fit_over_chunks_is_the_fit_of_the_whole(name, weights):
     points, labels = some_points()
     points = points + 50.0  # far from the origin of the units
@@ -51,7 +54,7 @@ def test_a_fit_over_chunks_is_the_fit_of_the_whole(name, weights):
     np.testing.assert_allclose(memory.total.counts.sum(), N, rtol=1e-12)
 
 
-@pytest.mark.parametrize("weights", ["dp", "dirichlet"])
+@pytest.mark.parametrize("weights", ["dp", pytest.param("dirichlet", marks=pytest.mark.slow)])
 def test_visits_climb_and_end_where_the_whole_does(weights):
     points, labels = some_points()
     config, prior = config_of("full"), prior_of("full", weights, learned=True)

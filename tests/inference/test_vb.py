@@ -431,7 +431,10 @@ def test_absent_components_change_nothing():
     assert_close(large.mixture.means[:3], small.mixture.means)
 
 
-@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize(
+    "weights",
+    [pytest.param(name, marks=() if name == "py" else pytest.mark.slow) for name in WEIGHTS],
+)
 def test_pruning_removes_what_holds_no_points_and_the_bound_does_not_fall(weights):
     points, _ = some_points(3)
     points = points + 6 * np.array([[1.0, 0.0], [-1.0, 1.0], [0.0, -1.0]])[np.arange(N) % 3]

@@ -42,7 +42,14 @@ def least(draws, weights, loss, partitions, most=None):
 
 
 @pytest.mark.parametrize("loss", EVERY_LOSS)
-@pytest.mark.parametrize("N, K, noise", [(9, 3, 0.4), (8, 4, 0.9), (6, 2, 1.0)])
+@pytest.mark.parametrize(
+    "N, K, noise",
+    [
+        (8, 4, 0.9),
+        pytest.param(9, 3, 0.4, marks=pytest.mark.slow),
+        pytest.param(6, 2, 1.0, marks=pytest.mark.slow),
+    ],
+)
 def test_the_exhaustive_optimum(all_partitions, loss, N, K, noise):
     """Noise 1: draws that have nothing in common."""
     draws = noisy(12, N, K, noise, seed=N)
