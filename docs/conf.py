@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = "bayesgmm"
 html_theme_options = {
     "show_toc_level": 2,
+    "header_links_before_dropdown": 4,  # in one row beside the search
     "navbar_end": ["theme-switcher"],
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],
@@ -47,6 +49,7 @@ html_math_renderer = "mathml"
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist", "colon_fence"]
 myst_heading_anchors = 3
 
+os.environ.pop("MPLBACKEND", None)  # of whoever builds this: a notebook's own shows its figures
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600

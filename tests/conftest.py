@@ -28,8 +28,8 @@ MOST_MAPS = 30_000
 
 
 gc.set_threshold(100_000, 20, 20)
-"""JAX makes so many small objects that Python's collector, as it is set by default, took a
-fifteenth of the time."""
+"""JAX makes so many small objects, and keeps them, that Python's collector, as it is set by default,
+took a fifteenth of the time."""
 
 
 def pytest_collection_modifyitems(items):
@@ -42,11 +42,14 @@ def room_for_programs():
     """Programs are let go before their pieces of memory are too many for another to compile.
 
     A program holds hundreds of mappings, and this process compiles more of them than any other.
+    What is kept is out of the collector's sight: to look at all of it takes ten seconds, each time.
     """
     yield
     if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MOST_MAPS:
+        gc.unfreeze()
         jax.clear_caches()
-        gc.collect()
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

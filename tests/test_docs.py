@@ -172,6 +172,8 @@ def test_notebook_is_shown_with_its_outputs(notebook, site):
     page = (site / "notebooks" / f"{notebook.stem}.html").read_text(encoding="utf-8")
     assert page.count("cell_input") >= len(code) > 0
     assert "cell_output" in page
+    if any("plot" in "".join(cell["source"]) for cell in code):
+        assert "<img " in page, "it draws, and its page has no figure"
 
 
 # --- the runners themselves

@@ -649,7 +649,7 @@ class BayesianGaussianMixture(MixtureEstimator):
         >>> import numpy as np
         >>> from bayesgmm import BayesianGaussianMixture
         >>> X = np.random.default_rng(0).normal(size=(50, 1))
-        >>> model = BayesianGaussianMixture(4, random_state=0).fit(X)
+        >>> model = BayesianGaussianMixture(random_state=0).fit(X)
         >>> model.posterior_sample(100).means.shape[0]
         100
         """
