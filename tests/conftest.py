@@ -28,8 +28,8 @@ MOST_MAPS = 30_000
 
 
 gc.set_threshold(100_000, 20, 20)
-"""JAX makes so many small objects, and keeps them, that Python's collector, as it is set by default,
-took a fifteenth of the time."""
+"""JAX makes and keeps so many small objects that Python's collector, as it is set by default, took
+a fifteenth of the time."""
 
 
 def pytest_collection_modifyitems(items):
