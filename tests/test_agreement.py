@@ -9,13 +9,13 @@ from bayesgmm import GaussianMixture, datasets
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 TABLES = [
-    ("acidity", 2, "spherical"),
+    pytest.param("acidity", 2, "spherical", marks=pytest.mark.slow),
     ("banknote", 2, "full"),
-    ("breast_cancer", 2, "diag"),
-    ("overlap", 4, "full"),
+    pytest.param("breast_cancer", 2, "diag", marks=pytest.mark.slow),
+    pytest.param("overlap", 4, "full", marks=pytest.mark.slow),
     ("penguins", 3, "tied"),
     ("thyroid", 3, "full"),
-    ("wine", 3, "diag"),
+    pytest.param("wine", 3, "diag", marks=pytest.mark.slow),
 ]
 
 

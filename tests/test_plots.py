@@ -651,7 +651,7 @@ def test_a_line_for_every_chain(faithful, ax):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         options = {"n_chains": 2, "n_samples": 50, "random_state": 0, "progress_bar": False}
-        model = MCMCGaussianMixture(2, **options).fit(X)
+        model = MCMCGaussianMixture(2, moves=False, **options).fit(X)
     plots.plot_trace(model, "entropy", ax=ax)
     for line, chain in zip(ax.get_lines(), model.quantities()["entropy"], strict=True):
         np.testing.assert_array_equal(line.get_ydata(), chain)

@@ -207,7 +207,13 @@ def check_dtype(build):
         assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype(dtype)}
 
 
-@pytest.mark.parametrize("name", WEIGHT_PRIORS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if i % 2 else pytest.mark.slow)
+        for i, name in enumerate(WEIGHT_PRIORS)
+    ],
+)
 def test_contract(name):
     check_weight_prior(name)
 

@@ -93,7 +93,13 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(name, marks=() if name in ("tied", "prior") else pytest.mark.slow)
+        for name in OPTIONS
+    ],
+)
 def test_em_with_options_is_that_in_memory(options, tmp_path):
     options = START | OPTIONS[options]
     source = memory_map(tmp_path)

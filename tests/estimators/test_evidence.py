@@ -74,7 +74,7 @@ def fitted(name, component, K, gamma, **options):
             covariance_type=family,
             component_prior=prior,
             weight_concentration_prior=gamma,
-            **{**QUIET, **options},
+            **{**QUIET, "moves": False, **options},
         ),
         X,
     )
@@ -160,7 +160,7 @@ def test_one_component_is_known_exactly():
 def test_a_change_of_units_changes_it_by_the_jacobian(small, method):
     X = small._kept.X
     options = {"n_sweeps": 200} if method == "mfm" else {}
-    model = MCMCGaussianMixture(3, component_prior="conjugate", **QUIET)
+    model = MCMCGaussianMixture(3, component_prior="conjugate", moves=False, **QUIET)
     found = [
         log_evidence(quietly(model, size * X), method, **options, **QUIET).log_evidence
         for size in (1.0, 4.0)

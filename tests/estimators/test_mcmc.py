@@ -57,7 +57,11 @@ def model(X):
 @pytest.mark.parametrize(
     "prior, options",
     [
-        ("dp_alpha1", {"n_components": "dp", "weight_concentration_prior": 1.0}),
+        pytest.param(
+            "dp_alpha1",
+            {"n_components": "dp", "weight_concentration_prior": 1.0},
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             "mfm_bnb143_gamma1",
             {"n_components": "mfm", "weight_prior": "static"},
@@ -171,7 +175,7 @@ def test_the_galaxies_of_richardson_and_green():
     np.testing.assert_allclose(found["probability"], published, rtol=0, atol=0.015)
 
 
-FEW = {"n_chains": 2, "n_samples": 20, "n_warmup": 20}
+FEW = {"n_chains": 2, "n_samples": 20, "n_warmup": 20, "moves": False}
 
 
 def test_the_numbers_of_the_hierarchical_prior(X):
@@ -272,7 +276,7 @@ def test_points_in_a_flat_have_no_random_scale(case, kind):
     """Its posterior has no integral there: chains would go to covariances of 0, and NaN."""
     X = in_a_flat(case)
     with pytest.warns(UserWarning, match="held at its prior mean"):
-        model = sampled(X, covariance_type=kind, moves=False, **FEW)
+        model = sampled(X, covariance_type=kind, **FEW)
     assert type(model.component_prior_) is IndependentPrior
     free = HierarchicalPrior()
     with pytest.raises(ValueError, match="use an IndependentPrior"):
@@ -312,7 +316,7 @@ def test_an_interrupted_fit_does_not_begin_again(X, monkeypatch):
     ],
 )
 def test_a_random_scale_where_its_posterior_exists(X, kind):
-    model = sampled(X, covariance_type=kind, moves=False, **{**FEW, "n_samples": 400})
+    model = sampled(X, covariance_type=kind, **{**FEW, "n_samples": 400})
     assert type(model.component_prior_) is HierarchicalPrior
     assert np.isfinite(model.posterior_["posterior"]["scale"]).all()
 
@@ -352,7 +356,7 @@ def test_shapes(model, X):
     ],
 )
 def test_other_covariances(covariance_type, shape, X):
-    model = sampled(X, covariance_type=covariance_type)
+    model = sampled(X, covariance_type=covariance_type, moves=False)
     assert model.covariances_.shape == shape
     assert np.isfinite(model.score_samples(X)).all()
     assert abs(model.means_ - sampled(X).means_).max() < 1
@@ -448,7 +452,7 @@ def test_the_number_of_clusters_is_found(n_components, X):
 
 
 def test_a_prior_over_their_number_is_kept(X):
-    model = sampled(X, "mfm", n_components_prior=[0.0, 0.0, 0.5, 0.5])
+    model = sampled(X, "mfm", n_components_prior=[0.0, 0.0, 0.5, 0.5], moves=False)
     assert set(np.unique(model._draws.n_components)) <= {3, 4}
     with pytest.raises(ValueError, match="number of components is known"):
         sampled(X).n_components_posterior()
@@ -466,6 +470,7 @@ def test_chains_that_disagree_are_reported(X):
 
 def test_too_few_components_are_reported(X):
     options = {"weight_concentration_prior": 20.0, "n_chains": 2, "n_samples": 100, **QUIET}
+    options["moves"] = False
     with pytest.warns(ConvergenceWarning, match="more than the 4 components that max_components"):
         MCMCGaussianMixture("dp", max_components=4, **options).fit(X)
 

@@ -20,7 +20,7 @@ def fitted(n_components, component_prior="conjugate", **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         given = {"n_chains": 2, "n_samples": 100, "progress_bar": False, "random_state": 0}
-        given["component_prior"] = component_prior
+        given |= {"component_prior": component_prior, "moves": False}
         return MCMCGaussianMixture(n_components, **given, **options).fit(X)
 
 
@@ -195,6 +195,7 @@ def test_units_do_not_change_how_an_unknown_number_is_felt():
                 n_components_prior=("uniform", 5),
                 n_chains=2,
                 n_samples=100,
+                moves=False,
                 progress_bar=False,
                 random_state=0,
             ).fit(X)

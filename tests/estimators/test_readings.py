@@ -21,7 +21,7 @@ def X():
 
 
 def fitted(X, n_components="mfm", sample_weight=None, **options):
-    options = {"n_chains": 2, "n_samples": 100, "random_state": 0, **options}
+    options = {"n_chains": 2, "n_samples": 100, "moves": False, "random_state": 0, **options}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = MCMCGaussianMixture(n_components, progress_bar=False, **options)

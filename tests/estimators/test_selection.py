@@ -230,6 +230,7 @@ def test_bounds_are_evidences():
         found.bootstrap(X)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # chains of two hundred draws
 def test_evidences_and_leave_one_out_of_chains():
     X = two_groups()

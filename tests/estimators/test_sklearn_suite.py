@@ -110,6 +110,7 @@ LONG = (
     "test_bayesian_mixture_fit_predict_n_init",
     "test_bayesian_mixture_predict_predict_proba",
     "test_bayesian_mixture_precisions_prior_initialisation",
+    "test_invariant_translation",
 )
 """Those that take longest with ours, and are left to ``-m slow``."""
 

@@ -27,7 +27,7 @@ MODELS = {
     "em, prior": GaussianMixture(2, covariance_type="EII", prior="data-scaled", random_state=0),
     "em, arrays": GaussianMixture(2, means_init=[[-4, -4], [4, 4]], random_state=2),
     "vb": BayesianGaussianMixture(4, moves=False, random_state=0),
-    "gibbs": MCMCGaussianMixture(component_prior=NUMBERS, **SHORT),
+    "gibbs": MCMCGaussianMixture(component_prior=NUMBERS, moves=False, **SHORT),
 }
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -37,6 +37,7 @@ NAMES = ["a<b>", 'c & "d"']
 def X():
     rng = np.random.default_rng(1)
     points = np.concatenate([rng.normal(0, 1, (25, 2)), rng.normal(6, 1, (15, 2)) * [1, 2]])
+    points[0] = 2.5, 4.0  # between the clusters: one to be uncertain of
     return pd.DataFrame(points, columns=NAMES, index=[f"<row {i}>" for i in range(40)])
 
 
@@ -51,7 +52,12 @@ def fits(X):
             "em": selection.best_estimator_,
             "vb": BayesianGaussianMixture(4, moves=False, random_state=0).fit(X),
             "mcmc": MCMCGaussianMixture(
-                n_chains=2, n_samples=60, n_warmup=60, random_state=0, progress_bar=False
+                n_chains=2,
+                n_samples=60,
+                n_warmup=60,
+                moves=False,
+                random_state=0,
+                progress_bar=False,
             ).fit(X),
         }
 
