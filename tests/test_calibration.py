@@ -72,6 +72,7 @@ def test_intervals_cover_as_often_as_they_say(found):
         found.coverage(90)
 
 
+@pytest.mark.slow
 def test_coverage_of_quantities_of_single_clusters_and_points():
     """200 data sets; ``python benchmarks/credible_coverage.py`` takes a thousand of each prior."""
     coverage = runpy.run_path(str(BENCHMARKS / "credible_coverage.py"))

@@ -326,6 +326,7 @@ def survives(model, X):
     assert (np.diff(trace) > -1e-8 * np.maximum(1, np.abs(trace[1:]))).all()
 
 
+@pytest.mark.slow
 def test_tiny_data_sets():
     for i in range(4):
         survives(*tiny(i, ("VVV", "EEE")[i % 2], (5,), (4,), least=4))

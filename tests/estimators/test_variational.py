@@ -554,6 +554,7 @@ def test_pickle_and_what_it_shows():
     assert (model.uncertainty(X)["uncertainty"] < 0.6).all()
 
 
+@pytest.mark.slow
 def test_the_summary_shows_what_is_known_of_the_evidence():
     start = np.arange(60) % 2
     X = np.random.default_rng(0).normal(size=(60, 2)) + 6 * start[:, None]

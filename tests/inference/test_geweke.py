@@ -132,10 +132,7 @@ ERRORS = {
 
 @pytest.mark.parametrize(
     "error",
-    [
-        pytest.param(name, marks=() if name in ("factor of the scale", "prior of K") else slow)
-        for name in ERRORS
-    ],
+    [pytest.param(name, marks=() if name == "factor of the scale" else slow) for name in ERRORS],
 )
 def test_an_error_of_the_sampler_is_found(error):
     name, changes = ERRORS[error]

@@ -271,7 +271,8 @@ LEARNED = {
 }
 
 
-@pytest.mark.parametrize("kind", ["dynamic", pytest.param("process", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["dynamic", "process"])
 def test_a_concentration_that_is_learned(kind):
     """The posterior of partition and alpha, by enumeration and quadrature over log alpha."""
     family, partitions = FAMILIES["diag"], partitions_of(len(FEW))
@@ -435,6 +436,7 @@ def one_after_the_other(first, second):
     return first._replace(**{name: np.concatenate(pair(name), 1) for name in gibbs.Kept._fields})
 
 
+@pytest.mark.slow
 def test_now_and_then_a_flat_cluster(monkeypatch):
     """Whatever the limit, the draws are the same but for rounding."""
     exact = tight_run(80, exact_form(), width=0.1)
