@@ -23,7 +23,7 @@ ROWS = 65_536
 
 FEWEST = 256
 """Rows that a program of a fit or an evaluation holds at least: a fit of fewer takes microseconds
-more, and folds, subsets and replicates of small data share a program."""
+more, and folds and subsets of small data share a program."""
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
