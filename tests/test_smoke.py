@@ -25,9 +25,16 @@ def test_every_public_name_is_there():
     assert bayesgmm.__version__
 
 
-def test_one_fit():
+@pytest.mark.parametrize(
+    "covariance_type",
+    [
+        "full",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("tied", "diag", "spherical")),
+    ],
+)
+def test_one_fit(covariance_type):
     X, _ = bayesgmm.datasets.load_faithful()
-    model = bayesgmm.GaussianMixture(2, random_state=0).fit(X)
+    model = bayesgmm.GaussianMixture(2, covariance_type=covariance_type, random_state=0).fit(X)
     assert model.converged_
     short = model.means_[:, 0].argmin()
     np.testing.assert_allclose(model.means_[short, 0], 2.04, atol=0.1)  # minutes

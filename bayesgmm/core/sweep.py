@@ -66,7 +66,11 @@ def chunk_size(N: int, form: Form) -> int:
     return chunk
 
 
-def padded_size(N: int, least: int = 32) -> int:
+SMALLEST = 32
+"""Points that few are padded to, unless more are asked for."""
+
+
+def padded_size(N: int, least: int = SMALLEST) -> int:
     """The size to which N points are padded, at most a sixteenth more above 16,384 points.
 
     Few sizes, so that fits of different N share one compiled program: powers of two from `least` to

@@ -13,7 +13,7 @@ from bayesgmm.core.covariance import Covariance
 from bayesgmm.core.forms import exact_form
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.predictive import StudentMixture, student_joint
-from bayesgmm.core.sweep import joint_of, padded_size
+from bayesgmm.core.sweep import SMALLEST, joint_of, padded_size
 from bayesgmm.inference import devices
 from bayesgmm.inference.devices import FEW, WIDE, Feed
 from bayesgmm.io.rows import Columns
@@ -39,7 +39,7 @@ def standard_data(
     weight: np.ndarray | None,
     units: Standardizer,
     out: Data | None = None,
-    least: int = 32,
+    least: int = SMALLEST,
 ) -> Data:
     """Rows as the core's `Data`: standardised, samples last, padded with weight 0.
 
@@ -82,11 +82,11 @@ def standard_shards(
 ) -> list[Data]:
     """`standard_data` of n parts of the rows, for as many threads."""
     edges = np.linspace(0, len(X), n + 1).astype(int)
-    rows = [slice(low, high) for low, high in zip(edges, edges[1:], strict=False)]
-    weights = [None if weight is None else weight[some] for some in rows]
     return [
-        standard_data(X[some], own, units, least=FEWEST)
-        for some, own in zip(rows, weights, strict=True)
+        standard_data(
+            X[low:high], None if weight is None else weight[low:high], units, least=FEWEST
+        )
+        for low, high in zip(edges, edges[1:], strict=False)
     ]
 
 

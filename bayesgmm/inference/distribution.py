@@ -93,7 +93,7 @@ class MultivariateNormalMixture(Distribution):
     }
     support: Any = constraints.real_vector
     pytree_data_fields: tuple[str, ...] = ("log_weights", "means", "scales")
-    pytree_aux_fields = ("axis_aligned",)
+    pytree_aux_fields: tuple[str, ...] = ("axis_aligned",)
 
     def __init__(
         self,

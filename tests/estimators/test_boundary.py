@@ -241,7 +241,13 @@ def test_a_component_without_points(points):
     assert set(model.labels_) == {0, 1} and model.predict_proba(points).shape == (200, 3)
 
 
-@pytest.mark.parametrize("covariance_type", ["full", "diag"])
+@pytest.mark.parametrize(
+    "covariance_type",
+    [
+        pytest.param(name, marks=() if name in ("full", "diag") else pytest.mark.slow)
+        for name in TYPES
+    ],
+)
 def test_tables_that_say_little_under_a_prior(points, covariance_type):
     """A column that is constant, one that comes twice, rows that are all equal: a finite posterior.
 

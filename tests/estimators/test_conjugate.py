@@ -328,7 +328,7 @@ def survives(model, X):
 
 @pytest.mark.slow
 def test_tiny_data_sets():
-    for i in range(4):
+    for i in range(8):
         survives(*tiny(i, ("VVV", "EEE")[i % 2], (5,), (4,), least=4))
 
 

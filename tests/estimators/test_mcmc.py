@@ -469,10 +469,12 @@ def test_chains_that_disagree_are_reported(X):
 
 
 def test_too_few_components_are_reported(X):
-    options = {"weight_concentration_prior": 20.0, "n_chains": 2, "n_samples": 100, **QUIET}
-    options["moves"] = False
+    options = {"n_chains": 2, "n_samples": 100, "moves": False, **QUIET}
     with pytest.warns(ConvergenceWarning, match="more than the 4 components that max_components"):
-        MCMCGaussianMixture("dp", max_components=4, **options).fit(X)
+        model = MCMCGaussianMixture(
+            "dp", max_components=4, weight_concentration_prior=20.0, **options
+        )
+        model.fit(X)
 
 
 def test_an_interrupt_keeps_the_draws_there_are(X, monkeypatch):

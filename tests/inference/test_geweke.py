@@ -115,8 +115,6 @@ def wrong(prior, **changes):
     return prior._replace(**parts)
 
 
-slow = pytest.mark.slow
-
 ERRORS = {
     "degrees of freedom": ("dynamic, with moves", {"components": ("dof", lambda v: v + 1)}),
     "factor of the scale": ("dynamic, with moves", {"components": ("scale", lambda v: 2 * v)}),
@@ -132,7 +130,10 @@ ERRORS = {
 
 @pytest.mark.parametrize(
     "error",
-    [pytest.param(name, marks=() if name == "factor of the scale" else slow) for name in ERRORS],
+    [
+        pytest.param(name, marks=() if name == "factor of the scale" else pytest.mark.slow)
+        for name in ERRORS
+    ],
 )
 def test_an_error_of_the_sampler_is_found(error):
     name, changes = ERRORS[error]
