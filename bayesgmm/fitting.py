@@ -284,7 +284,7 @@ METHODS = {
     ),
     "mcmc": Method(
         "Markov chain Monte Carlo",
-        {"n_chains": 4, "n_samples": 1000, "n_warmup": None, "thin": 1},
+        {"n_chains": 4, "n_samples": 1000, "n_warmup": None, "thin": "auto"},
         lambda model, X: {"log_predictive": model.score(X) * len(X)},
         ("n_chains", "n_samples", "n_warmup", "thin", "weight_concentration_prior"),
         _fit_mcmc,

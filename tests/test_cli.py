@@ -158,6 +158,7 @@ def test_markov_chain_monte_carlo(tmp_path):
     assert refusal in refused("fit", "faithful", "--method", "mcmc", "--tol", "1")
     refusal = "--thin has no part in --method em: it is of mcmc"
     assert refusal in refused("fit", "faithful", "--thin", "2")
+    assert "or auto, got 'some'" in refused("fit", "faithful", "--method", "mcmc", "--thin", "some")
     assert "--ridge is of the fit by --method em" in refused(
         "fit", "faithful", "--method", "mcmc", "--ridge", "1"
     )

@@ -10,6 +10,7 @@ from bayesgmm.artifacts import results, write_artifacts
 from bayesgmm.commands.options import (
     SEED,
     STANDARDIZE,
+    THIN_HELP,
     Command,
     add_table,
     check_folder,
@@ -18,6 +19,7 @@ from bayesgmm.commands.options import (
     paragraphs,
     positive,
     read,
+    thin,
     wrapped,
 )
 from bayesgmm.commands.saved import check_saved, save
@@ -52,7 +54,7 @@ EXAMPLES = """\
           rows by the names in a column; keeps the mixture for bayesgmm predict
       bayesgmm fit faithful --method vb
           variational Bayes finds the number of components, with its evidence
-      bayesgmm fit faithful --method mcmc --thin 10
+      bayesgmm fit faithful --method mcmc
           the posterior of the number of clusters, and whether the chains agree
       bayesgmm datasets iris | bayesgmm fit - -k 3 --json
           from standard input to one JSON object on standard output"""
@@ -113,7 +115,7 @@ NUMBERS = (
         "N",
         "sweeps of each chain before its first draw (default: as many as then follow)",
     ),
-    ("--thin", positive, "thin", "N", "sweeps a draw"),
+    ("--thin", thin, "thin", "N", THIN_HELP),
 )
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SEED",
     "STANDARDIZE",
+    "THIN_HELP",
     "Command",
     "Table",
     "add_table",
@@ -29,6 +30,7 @@ __all__ = [
     "paragraphs",
     "positive",
     "read",
+    "thin",
     "wrapped",
 ]
 
@@ -80,6 +82,11 @@ def positive(text: str) -> int:
     return _whole(text, 1, math.inf, "an integer of at least 1")
 
 
+def thin(text: str) -> int | str:
+    """Sweeps a draw: how many, or auto."""
+    return text if text == "auto" else _whole(text, 1, math.inf, "an integer of at least 1 or auto")
+
+
 def _whole(text: str, low: float, high: float, expected: str) -> int:
     try:
         value = int(text)
@@ -119,6 +126,9 @@ def names(of: str) -> Callable[[str], list[str]]:
 
     return parse
 
+
+THIN_HELP = """\
+    sweeps a draw, or auto: doubled until the chains have converged, up to 64 or a minute or two"""
 
 SEED = dict(type=seed, default=0, metavar="SEED")
 

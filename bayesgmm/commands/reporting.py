@@ -9,6 +9,7 @@ from typing import Any
 from bayesgmm.commands.options import (
     SEED,
     STANDARDIZE,
+    THIN_HELP,
     Command,
     Table,
     add_table,
@@ -17,6 +18,7 @@ from bayesgmm.commands.options import (
     paragraphs,
     positive,
     read,
+    thin,
 )
 from bayesgmm.commands.words import CommandError, in_words, noting, watched
 from bayesgmm.fitting import METHODS, count, fit_mixture
@@ -57,7 +59,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument_group("methods").add_argument
     option("--method", type=_methods, default="em,vb,mcmc", metavar="A,B,C", help=METHOD_HELP)
     option("--samples", type=positive, metavar="N", help=SAMPLES_HELP)
-    option("--thin", type=positive, metavar="N", help="sweeps a draw of mcmc (default 1)")
+    option("--thin", type=thin, metavar="N", help=f"{THIN_HELP} (default auto)")
     option("--seed", **SEED, help="seed of all random numbers (default %(default)s)")
     option = parser.add_argument_group("output").add_argument
     option("-o", "--output", type=Path, metavar="FILE", help=OUTPUT_HELP)

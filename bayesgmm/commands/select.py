@@ -12,6 +12,7 @@ from bayesgmm.commands.comparison import SHOWN, Compared, paragraphs_of, results
 from bayesgmm.commands.options import (
     SEED,
     STANDARDIZE,
+    THIN_HELP,
     Command,
     Table,
     add_table,
@@ -22,6 +23,7 @@ from bayesgmm.commands.options import (
     paragraphs,
     positive,
     read,
+    thin,
     wrapped,
 )
 from bayesgmm.commands.saved import check_saved, save
@@ -128,7 +130,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--max-iter", type=positive, metavar="N", help="most iterations (default 1000; em and vb)"
     )
     option("--samples", type=positive, metavar="N", help="draws of each chain (default 1000; mcmc)")
-    option("--thin", type=positive, metavar="N", help="sweeps a draw (default 1; with mcmc)")
+    option("--thin", type=thin, metavar="N", help=f"{THIN_HELP} (default 1; with mcmc)")
     option("--bootstrap", type=positive, metavar="N", help=BOOTSTRAP_HELP)
     option("--test", type=positive, metavar="N", help=TEST_HELP)
     option = parser.add_argument_group("output").add_argument

@@ -28,6 +28,7 @@ WORDS = {
     "max_iter": "--max-iter",
     "n_warmup": "--warmup",
     "thin": "--thin",
+    "thin='auto'": "--thin auto",
     "tol": "--tol",
     "reg_covar[1]": "--ridge",
     "reg_covar": "--ridge",

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from bayesgmm.arguments import check_number
 from bayesgmm.bars import bar
 from bayesgmm.core.arrays import Data, Standardizer
 from bayesgmm.core.independent import HierarchicalPrior
@@ -89,6 +90,35 @@ def _nearest(data: Data, n_rows: int, K: int, rng: np.random.RandomState) -> np.
 BEGINNINGS = (_by("kmeans"), _random, _together, _nearest)
 
 
+# --- how long they are ----------------------------------------------------------------------------
+
+MOST_THIN = 64
+"""Sweeps a draw that `thin="auto"` comes to at the most."""
+
+LONGEST = {"gibbs": 1e8, "nuts": 3e6}
+"""Points x sweeps of a chain to which it goes: about a minute or two."""
+
+
+def check_thin(value: Any) -> None:
+    """`thin`: an integer of at least 1, or "auto".
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    if isinstance(value, str):
+        if value != "auto":
+            raise ValueError(f"thin must be an integer of at least 1 or 'auto', got {value!r}.")
+        return
+    check_number(value, "thin", integer=True, low=1)
+
+
+def most_thin(sampler: str, looks: int) -> int:
+    """The most sweeps a draw, of so many points x draws of a chain."""
+    return min(MOST_THIN, int(LONGEST[sampler] // looks))
+
+
 # --- how they are watched -------------------------------------------------------------------------
 
 
@@ -99,15 +129,15 @@ PATIENCE = 1.0
 class Bar:
     """A progress bar on standard error, which a run shorter than a second does not show."""
 
-    def __init__(self, shown: bool):
-        self.shown, self.bar = shown, None
+    def __init__(self, shown: bool, name: str = "sampling"):
+        self.shown, self.name, self.bar = shown, name, None
 
     def __call__(self, progress: Progress) -> None:
         """Show how far the run is."""
         if not self.shown:
             return
         if self.bar is None:
-            self.bar = bar(total=progress.total, desc="sampling", unit="sweep", delay=PATIENCE)
+            self.bar = bar(total=progress.total, desc=self.name, unit="sweep", delay=PATIENCE)
         self.bar.update(progress.done - self.bar.n)
 
     def __enter__(self) -> Self:

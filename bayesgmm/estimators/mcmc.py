@@ -1,6 +1,8 @@
 """MCMCGaussianMixture: draws from the posterior of a mixture."""
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -19,10 +21,12 @@ from bayesgmm.estimators.chains import (
     Sampled,
     begun,
     check_finite_draws,
+    check_thin,
     first_labels,
     in_order,
     joined,
     joined_stats,
+    most_thin,
 )
 from bayesgmm.estimators.checks import check_univariate, warn_not_converged
 from bayesgmm.estimators.em import GaussianMixture
@@ -155,8 +159,13 @@ class MCMCGaussianMixture(MixtureEstimator):
     n_warmup : int, optional
         Sweeps of each chain before the first draw (of "nuts", iterations that adapt step size and
         masses); ``n_samples * thin`` when not given.
-    thin : int, default 1
-        Sweeps a draw.
+    thin : int or "auto", default 1
+        Sweeps a draw. "auto" doubles them, from 1, until the chains have converged as `converged_`
+        has it, for at most 64 sweeps a draw or about a minute or two; fewer than 400 draws cannot
+        by that measure, and have one sweep each. The draws are those of a fit whose `thin` is the
+        number it comes to: it costs no more, as shorter runs are the warm-up of longer ones. (Of
+        more than 2,000 points and a known number of components, where moves are for the warm-up,
+        they are others.)
     random_state : int, RandomState or None
     warm_start : bool, default False
         Whether `fit` goes on with the chains of the last fit, without warm-up, and adds its draws
@@ -180,6 +189,8 @@ class MCMCGaussianMixture(MixtureEstimator):
         quantities of `diagnose`.
     n_iter_ : int
         Sweeps of each chain.
+    thin_ : int
+        Sweeps a draw.
     n_draws_ : int
         Draws kept, of all chains together.
     posterior_ : xarray.DataTree
@@ -247,7 +258,7 @@ class MCMCGaussianMixture(MixtureEstimator):
         n_chains: int = 4,
         n_samples: int = 1000,
         n_warmup: int | None = None,
-        thin: int = 1,
+        thin: int | str = 1,
         random_state: Any = None,
         warm_start: bool = False,
         progress_bar: bool = True,
@@ -327,25 +338,64 @@ class MCMCGaussianMixture(MixtureEstimator):
         units = self._units(kept, self._family.scaling)
         seen = component_priors.Seen(kept, units, self._family, options.known)
         self.truncation_, self.leftover_ = None, None
+        self.thin_ = self._first_thin(resume)
         with float_scope("float64"):
-            run = self._by_nuts if self.sampler_ == "nuts" else self._by_gibbs
-            found = run(kept, seen, options, resume)
+            by = self._by_nuts if self.sampler_ == "nuts" else self._by_gibbs
+            run = partial(by, kept, seen, options)
+            found = run(self._chains if resume else None)
+            if self.thin == "auto" and not (resume or found.draws.interrupted):
+                found = self._lengthened(found, run, options)
         labels = found.draws.labels[:, :, np.argsort(order)]
         found = found._replace(draws=found.draws._replace(labels=labels))
         self._leave(found, entered, rows, options, resume)
         self._rows = row_labels(X, entered, counted)
 
+    def _first_thin(self, resume: bool) -> int:
+        if self.thin != "auto":
+            return self.thin
+        return self.thin_ if resume else 1
+
+    def _lengthened(self, found: Sampled, run: Callable, options: WeightOptions) -> Sampled:
+        """Runs that go on from each other, of twice the sweeps a draw, until one has converged."""
+        C, S, N = found.draws.labels.shape
+        most = most_thin(self.sampler_, N * S) if C * S >= summary.ESS else 1
+        while 2 * self.thin_ <= most and not self._has_converged(found, options):
+            before, self.thin_ = self.thin_, 2 * self.thin_
+            longer = run((found.draws.state, found.config), found.prior)
+            if longer.draws.interrupted:
+                self.thin_ = before
+                sweeps = "1 sweep" if before == 1 else f"{before} sweeps"
+                kept = f"interrupted: the draws of {sweeps} are kept, and none of {2 * before}"
+                return found._replace(said=[kept, *found.said])
+            found = longer
+        return found
+
+    def _has_converged(self, found: Sampled, options: WeightOptions) -> bool:
+        check_finite_draws(found.draws.log_likelihood)
+        area = priors.area_of(found.units, self._family)
+        sample = in_order(found.draws, found.units, found.draws.labels.shape[2], area)
+        return summary.has_converged(summary.diagnostics(label_free(sample, options)))
+
     def _by_gibbs(
-        self, kept: Entered, seen: component_priors.Seen, options: WeightOptions, resume: bool
+        self,
+        kept: Entered,
+        seen: component_priors.Seen,
+        options: WeightOptions,
+        last: tuple | None,
+        prior: Any = None,
     ) -> Sampled:
-        own = component_priors.resolved(self.component_prior, self._given(), seen)
+        """Chains that begin, or go on with the last ones: under this prior, if it is given."""
+        own = prior
+        if own is None:
+            own = component_priors.resolved(self.component_prior, self._given(), seen)
         data, N = standard_data(kept.X, None, seen.units), len(kept.X)
-        draws, config = self._sample(data, N, seen.units, own, options, resume)
+        draws, config = self._sample(data, N, seen.units, own, options, last)
         hierarchical = isinstance(own, component_priors.HierarchicalPrior)
-        whole = not (resume or draws.interrupted)  # else there is nothing to begin again
+        resumed = last is not None and prior is None
+        whole = not (resumed or draws.interrupted)  # else there is nothing to begin again
         if hierarchical and whole and component_priors.has_shrunk(draws.scale):
             own = component_priors.held(own, self.component_prior, seen)
-            draws, config = self._sample(data, N, seen.units, own, options, resume)
+            draws, config = self._sample(data, N, seen.units, own, options, None)
         said = []
         if draws.crowded.any() and options.known is None:
             most = self.max_components or chains.SLOTS[-1]
@@ -356,14 +406,19 @@ class MCMCGaussianMixture(MixtureEstimator):
         return Sampled(draws, config, seen.units, own, said, {})
 
     def _by_nuts(
-        self, kept: Entered, seen: component_priors.Seen, options: WeightOptions, resume: bool
+        self,
+        kept: Entered,
+        seen: component_priors.Seen,
+        options: WeightOptions,
+        last: tuple | None,
+        prior: Any = None,
     ) -> Sampled:
+        """As `_by_gibbs`; the prior is that of the options in any case."""
         from bayesgmm.estimators import nuts  # with NumPyro, which takes a second
 
         own = self.component_prior
         if not component_priors.is_numpyros(own):
             own = component_priors.resolved(own, self._given(), seen)
-        last = self._chains if resume else None
         found = nuts.sampled(self, kept, seen.units, own, options, last)
         if found is None:  # other chains than those of the last fit
             raise ValueError(OTHER)
@@ -383,8 +438,9 @@ class MCMCGaussianMixture(MixtureEstimator):
             self.discount_prior,
             self.n_components_prior,
         )
-        for name, low in (("n_chains", 1), ("n_samples", 4), ("thin", 1)):
+        for name, low in (("n_chains", 1), ("n_samples", 4)):
             check_number(getattr(self, name), name, integer=True, low=low)
+        check_thin(self.thin)
         if self.n_warmup is not None:
             check_number(self.n_warmup, "n_warmup", integer=True, low=0)
         check_most(self.max_components, options.known, "for an unknown number of components")
@@ -454,7 +510,7 @@ class MCMCGaussianMixture(MixtureEstimator):
         units: Standardizer,
         own: Any,
         options: WeightOptions,
-        resume: bool,
+        last: tuple | None,
     ) -> tuple[chains.Draws, gibbs.GibbsConfig]:
         """The draws, and how chains that went on from them would sample."""
         components = component_priors.in_core(own, units, self._family)
@@ -463,23 +519,24 @@ class MCMCGaussianMixture(MixtureEstimator):
         prior = gibbs.GibbsPrior(options.prior, options.concentration, components, moves)
         form = choose_form(len(data.points), self._family.axis_aligned)
         warm, config = self._configs(options, n_rows, form)
-        if resume:
-            states = self._resumed(data, config)
-        else:
+        if last is None:
             states = self._begun(data, n_rows, warm, options, components)
-        sweeps = self.n_samples * self.thin if self.n_warmup is None else self.n_warmup
+        else:
+            states = self._resumed(data, config, last)
         most = options.known or self.max_components or chains.SLOTS[-1]
-        if not resume:
-            asked = (0, 1, sweeps) if warm != config else (self.n_samples, self.thin, sweeps)
+        if last is None:
+            sweeps = self.n_samples * self.thin_ if self.n_warmup is None else self.n_warmup
+            asked = (0, 1, sweeps) if warm != config else (self.n_samples, self.thin_, sweeps)
             first = self._run(states, data, prior, warm, *asked, most)
             if warm == config or first.interrupted:
                 return first, config
             states = first.state
-        return self._run(states, data, prior, config, self.n_samples, self.thin, 0, most), config
+        return self._run(states, data, prior, config, self.n_samples, self.thin_, 0, most), config
 
     def _run(self, *given: Any) -> chains.Draws:
         """`chains.run`, watched."""
-        with Bar(self.progress_bar) as bar:
+        sweeps = "" if self.thin_ == 1 else f", {self.thin_} sweeps a draw"
+        with Bar(self.progress_bar, f"sampling{sweeps}") as bar:
             return chains.run(*given, bar)
 
     def _moving(self, options: WeightOptions, n_rows: int) -> bool:
@@ -517,9 +574,9 @@ class MCMCGaussianMixture(MixtureEstimator):
         keys = rng.randint(2**32, size=(self.n_chains, 2), dtype=np.uint32)
         return begun(keys, data, labels, options.alpha, components, config, T)
 
-    def _resumed(self, data: Data, config: gibbs.GibbsConfig) -> gibbs.GibbsState:
-        state, last = self._chains
-        same = last == config and state.labels.shape == (self.n_chains, data.weight.size)
+    def _resumed(self, data: Data, config: gibbs.GibbsConfig, last: tuple) -> gibbs.GibbsState:
+        state, before = last
+        same = before == config and state.labels.shape == (self.n_chains, data.weight.size)
         if not same or state.mixture.means.shape[2] != len(data.points):
             raise ValueError(OTHER)
         return state
@@ -584,6 +641,8 @@ class MCMCGaussianMixture(MixtureEstimator):
         table = self.diagnose()
         self.converged_ = summary.has_converged(table)
         said = summary.advice(table, self._draws.log_likelihood)
+        if said and self.thin == "auto":
+            said.append(f"thin='auto' stopped at {self.thin_} sweeps a draw: set a larger number")
         if wrong:
             said, self.converged_ = [*wrong, *said], False
         if draws.interrupted:

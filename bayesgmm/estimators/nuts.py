@@ -170,7 +170,7 @@ def sampled(
     full, units = settled(own, units, model.family)
     config, prior = nuts.NutsConfig(model), model_prior(own, options, units, model)
     data = standard_data(kept.X, kept.weight, units)
-    asked = estimator.n_samples, estimator.thin, _n_warmup(estimator)
+    asked = estimator.n_samples, estimator.thin_, _n_warmup(estimator)
     if last is None:
         rng = check_random_state(estimator.random_state)
         states = begun(data, len(kept.X), prior, config, estimator.n_chains, rng)
@@ -186,7 +186,7 @@ def sampled(
 
 def _n_warmup(estimator: Any) -> int:
     if estimator.n_warmup is None:
-        return estimator.n_samples * estimator.thin
+        return estimator.n_samples * estimator.thin_
     return estimator.n_warmup
 
 

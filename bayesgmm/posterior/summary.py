@@ -104,15 +104,15 @@ def advice(table: Any, log_likelihood: np.ndarray) -> list[str]:
         name = worst.idxmax()
         said.append(
             f"the chains have not come to the same posterior (R-hat {worst[name]:.3f} for {name}, "
-            f"above {RHAT}): raise n_warmup and thin, and compare the chains by their log "
-            "likelihood"
+            f"above {RHAT}): raise n_warmup and thin (thin='auto' finds how far), and compare the "
+            "chains by their log likelihood"
         )
     few = table[table["verdict"] == FEW]
     if len(few):
         name = few["ess_bulk"].idxmin()
         said.append(
             f"{name} has an effective sample size of {few.loc[name, 'ess_bulk']:.0f}, below {ESS}: "
-            "raise thin, or go on with warm_start=True"
+            "raise thin (thin='auto' finds how far), or go on with warm_start=True"
         )
     said += _astray(log_likelihood)
     return said

@@ -19,7 +19,7 @@ from bayesgmm import (
 )
 from bayesgmm.datasets import load_galaxies
 from bayesgmm.estimators.base import Entered
-from bayesgmm.estimators.chains import check_finite_draws
+from bayesgmm.estimators.chains import LONGEST, check_finite_draws
 from bayesgmm.estimators.mcmc import row_labels
 
 REFERENCE = Path(__file__).parents[1] / "reference"
@@ -517,6 +517,70 @@ def test_many_points_move_in_the_warm_up_only(X, monkeypatch):
     assert len(asked) == 3  # none after the warm-up
 
 
+# --- thin="auto" --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def overlapping():
+    rng = np.random.default_rng(1)
+    return np.concatenate([rng.normal(size=40), rng.normal(2.6, 1, size=40)])[:, None]
+
+
+SLOW = {"n_samples": 250, "n_chains": 4, "moves": False}
+"""Of overlapping clusters: chains that need several sweeps a draw."""
+
+
+@pytest.fixture(scope="module")
+def auto(overlapping):
+    return sampled(overlapping, thin="auto", **SLOW)
+
+
+def same_draws(a, b):
+    pairs = zip(a._draws.mixtures, b._draws.mixtures, strict=True)
+    return all(np.array_equal(*pair) for pair in pairs)
+
+
+def test_auto_gives_the_draws_of_the_thin_it_comes_to(auto, overlapping):
+    assert auto.converged_ and auto.thin_ > 1
+    assert auto.n_iter_ == 2 * 250 * auto.thin_ and auto.n_draws_ == 1000
+    assert same_draws(auto, sampled(overlapping, thin=auto.thin_, **SLOW))
+    assert not sampled(overlapping, thin=auto.thin_ // 2, **SLOW).converged_
+
+
+def test_auto_goes_on_at_the_thin_it_came_to(overlapping, monkeypatch):
+    monkeypatch.setattr("bayesgmm.estimators.chains.MOST_THIN", 2)
+    with pytest.warns(ConvergenceWarning, match="thin='auto' stopped at 2 sweeps a draw"):
+        model = MCMCGaussianMixture(2, thin="auto", **QUIET, **SLOW).fit(overlapping)
+    assert model.thin_ == 2 and not model.converged_
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.set_params(warm_start=True, n_samples=50).fit(overlapping)
+    assert model.thin_ == 2 and model.n_draws_ == 1200 and model.n_iter_ == 1000 + 100
+
+
+def test_auto_takes_one_sweep_a_draw_where_that_will_do(X, monkeypatch):
+    """Or where more will not: of few draws, or of many points."""
+    model = sampled(X, thin="auto", n_samples=1000)
+    assert model.converged_ and model.thin_ == 1
+    few, enough = sampled(X, thin="auto", n_samples=199), {"thin": "auto", "n_samples": 200}
+    assert few.thin_ == 1 and sampled(X, **enough).thin_ > 1
+    monkeypatch.setitem(LONGEST, "gibbs", 2 * 200 * 24 - 1)
+    assert sampled(X, **enough).thin_ == 1
+
+
+def test_an_interrupt_of_a_longer_run_keeps_the_shorter_one(overlapping, monkeypatch):
+    def interrupt(self, progress):
+        if progress.total == 2 * 250:  # the second run, which has no warm-up
+            raise KeyboardInterrupt
+
+    options = {**SLOW, "n_warmup": 100}
+    monkeypatch.setattr("bayesgmm.estimators.chains.Bar.__call__", interrupt)
+    with pytest.warns(ConvergenceWarning, match="interrupted: the draws of 1 sweep are kept"):
+        model = MCMCGaussianMixture(2, thin="auto", **QUIET, **options).fit(overlapping)
+    assert model.thin_ == 1 and model.n_draws_ == 1000
+    assert same_draws(model, sampled(overlapping, **options))
+
+
 def test_an_early_interrupt_leaves_the_last_fit(X, model, monkeypatch):
     before, score = model.n_draws_, model.score(X)
 
@@ -570,6 +634,7 @@ REFUSED = [
     ({"n_chains": 0}, "n_chains must be an integer of at least 1"),
     ({"n_samples": 3}, "n_samples must be an integer of at least 4"),
     ({"thin": 0}, "thin must be an integer"),
+    ({"thin": "some"}, "thin must be an integer of at least 1 or 'auto', got 'some'"),
     ({"n_warmup": -1}, "n_warmup must be an integer"),
     ({"moves": "some"}, "moves must be True or False"),
     ({"warm_start": 1}, "warm_start must be True or False"),

@@ -94,6 +94,15 @@ def test_the_same_seed_gives_the_same_draws_and_warm_starts_go_on(model):
         again.set_params(sampler="gibbs").fit(X)
 
 
+def test_thin_auto_goes_on_with_the_chains(monkeypatch):
+    """Without another warm-up."""
+    monkeypatch.setattr("bayesgmm.estimators.chains.MOST_THIN", 2)
+    monkeypatch.setattr(MCMCGaussianMixture, "_has_converged", lambda *given: False)
+    model = fitted(thin="auto", n_samples=100)
+    assert model.thin_ == 2 and model.n_iter_ == 100 + 100 + 200
+    assert model.posterior_["sample_stats"]["diverging"].shape == (4, 100)
+
+
 def test_lkj_is_for_nuts_and_auto_picks_it():
     model = fitted(component_prior="lkj", sampler="auto", n_samples=100)
     assert model.sampler_ == "nuts" and set(model.component_prior_) == {"means", "scales"}
