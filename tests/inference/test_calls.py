@@ -36,12 +36,19 @@ def test_lanes_have_as_many_chains_each(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:The posterior sample cannot be relied on yet")
-@pytest.mark.parametrize("sampler", ["gibbs", pytest.param("nuts", marks=pytest.mark.slow)])
-def test_draws_do_not_depend_on_the_lanes(sampler, monkeypatch):
+@pytest.mark.parametrize(
+    "sampler, moves",
+    [
+        ("gibbs", False),
+        pytest.param("gibbs", True, marks=pytest.mark.slow),
+        pytest.param("nuts", False, marks=pytest.mark.slow),
+    ],
+)
+def test_draws_do_not_depend_on_the_lanes(sampler, moves, monkeypatch):
     found = []
     for n in (1, 4):
         monkeypatch.setattr(calls, "places", lambda n=n: [None] * n)
-        found.append(labels_of(sampler, n_samples=5, n_warmup=5))
+        found.append(labels_of(sampler, n_samples=5, n_warmup=5, moves=moves))
     np.testing.assert_array_equal(found[1], found[0])
 
 

@@ -137,7 +137,7 @@ def test_the_exact_evidence_on_the_line(kind):
 @pytest.mark.parametrize(
     "name, every",
     [
-        ("m6_collinear2d", 8),
+        ("m6_collinear2d", 16),
         pytest.param("m6_collinear2d", 1, marks=pytest.mark.slow),
         pytest.param("m7_3d", 1, marks=pytest.mark.slow),
     ],
