@@ -16,7 +16,7 @@ from bayesgmm import MCMCGaussianMixture
 
 N, CHAINS, DRAWS = 24, 2, 100
 FITS = {
-    "gibbs": {"sampler": "gibbs"},
+    "gibbs": {"sampler": "gibbs", "moves": False},
     "nuts": {"sampler": "nuts"},
     "lkj": {"component_prior": "lkj"},
 }
@@ -30,7 +30,7 @@ GROUPS = {
     "prior_predictive",
     "observed_data",
 }
-MARKS = {"gibbs": pytest.mark.smoke, "lkj": pytest.mark.slow}
+MARKS = {"gibbs": pytest.mark.smoke, "nuts": pytest.mark.slow, "lkj": pytest.mark.slow}
 NAMES = [pytest.param(name, marks=MARKS.get(name, ())) for name in FITS]
 
 pytestmark = [  # ArviZ's own, over few draws and over quantities that never move

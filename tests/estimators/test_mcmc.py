@@ -435,7 +435,7 @@ def test_it_can_be_pickled(model, X):
     "n_components", ["mfm", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dp", "py"))]
 )
 def test_the_number_of_clusters_is_found(n_components, X):
-    model = sampled(X, n_components, n_samples=500)
+    model = sampled(X, n_components, n_samples=500, moves=False)
     table = model.n_clusters_posterior()
     assert table["probability"].sum() == pytest.approx(1.0)
     assert int(table["probability"].idxmax()) == model.n_components_
