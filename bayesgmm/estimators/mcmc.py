@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Self
 
+import jax
 import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -337,12 +338,13 @@ class MCMCGaussianMixture(MixtureEstimator):
             raise ValueError(OTHER)
         units = self._units(kept, self._family.scaling)
         seen = component_priors.Seen(kept, units, self._family, options.known)
+        before = (self._chains, self._same_prior(seen, options)) if resume else ()
         self.truncation_, self.leftover_ = None, None
         self.thin_ = self._first_thin(resume)
         with float_scope("float64"):
             by = self._by_nuts if self.sampler_ == "nuts" else self._by_gibbs
-            run = partial(by, kept, seen, options)
-            found = run(self._chains if resume else None)
+            run = partial(by, kept, seen, options, resume)
+            found = run(*before)
             if self.thin == "auto" and not (resume or found.draws.interrupted):
                 found = self._lengthened(found, run, options)
         labels = found.draws.labels[:, :, np.argsort(order)]
@@ -381,18 +383,18 @@ class MCMCGaussianMixture(MixtureEstimator):
         kept: Entered,
         seen: component_priors.Seen,
         options: WeightOptions,
-        last: tuple | None,
+        resume: bool,
+        last: tuple | None = None,
         prior: Any = None,
     ) -> Sampled:
-        """Chains that begin, or go on with the last ones: under this prior, if it is given."""
+        """Chains that begin, or go on from the last ones under their prior."""
         own = prior
         if own is None:
             own = component_priors.resolved(self.component_prior, self._given(), seen)
         data, N = standard_data(kept.X, None, seen.units), len(kept.X)
         draws, config = self._sample(data, N, seen.units, own, options, last)
         hierarchical = isinstance(own, component_priors.HierarchicalPrior)
-        resumed = last is not None and prior is None
-        whole = not (resumed or draws.interrupted)  # else there is nothing to begin again
+        whole = not (resume or draws.interrupted)  # else there is nothing to begin again
         if hierarchical and whole and component_priors.has_shrunk(draws.scale):
             own = component_priors.held(own, self.component_prior, seen)
             draws, config = self._sample(data, N, seen.units, own, options, None)
@@ -410,7 +412,8 @@ class MCMCGaussianMixture(MixtureEstimator):
         kept: Entered,
         seen: component_priors.Seen,
         options: WeightOptions,
-        last: tuple | None,
+        resume: bool,
+        last: tuple | None = None,
         prior: Any = None,
     ) -> Sampled:
         """As `_by_gibbs`; the prior is that of the options in any case."""
@@ -477,13 +480,34 @@ class MCMCGaussianMixture(MixtureEstimator):
         check_univariate(self.covariance_type, kept.X.shape[1])
         units = self._units(kept, self._family.scaling)
         seen = component_priors.Seen(kept, units, self._family, options.known)
+        return self._specified(*self._own_prior(seen), options, len(kept.X))
+
+    def _own_prior(self, seen: component_priors.Seen) -> tuple[Any, Standardizer]:
+        """The prior of the components with all of its numbers, and the sampler's units."""
         if component_priors.is_numpyros(self.component_prior):
             from bayesgmm.estimators import nuts
 
-            own, units = nuts.settled(self.component_prior, units, self._family)
-        else:
-            own = component_priors.resolved(self.component_prior, self._given(), seen)
-        return self._specified(own, units, options, len(kept.X))
+            return nuts.settled(self.component_prior, seen.units, self._family)
+        return component_priors.resolved(self.component_prior, self._given(), seen), seen.units
+
+    def _same_prior(self, seen: component_priors.Seen, options: WeightOptions) -> Any:
+        """The prior of the last fit, which is that of the options: draws that are joined have one.
+
+        Raises
+        ------
+        ValueError
+            If it is another.
+        """
+        own, units = self._own_prior(seen)
+        hierarchical = component_priors.HierarchicalPrior
+        if isinstance(own, hierarchical) and not isinstance(self.component_prior_, hierarchical):
+            own = component_priors.held(own, self.component_prior, seen)
+        now, then = self._specified(own, units, options, len(seen.kept.X)), self._specification
+        numbers = [jax.tree.flatten((one.prior, one.options.alpha)) for one in (now, then)]
+        (new, kind), (old, kind_before) = numbers
+        if kind != kind_before or not all(map(np.array_equal, new, old)):
+            raise ValueError(OTHER)
+        return own
 
     def _specified(
         self, own: Any, units: Standardizer, options: WeightOptions, n_rows: int

@@ -290,6 +290,11 @@ def test_rows_that_come_many_times_may_shrink_the_scale():
         model = sampled(X, moves=False, n_samples=400)
     assert type(model.component_prior_) is IndependentPrior
     assert np.isfinite(model.posterior_["sample_stats"]["lp"]).all()
+    held = vars(model.component_prior_)
+    with pytest.warns(UserWarning, match="held at its prior mean"):
+        model.set_params(warm_start=True, n_samples=50).fit(X)
+    assert type(model.component_prior_) is IndependentPrior and model.n_draws_ == 900
+    assert all(map(np.array_equal, held.values(), vars(model.component_prior_).values()))
 
 
 def test_an_interrupted_fit_does_not_begin_again(X, monkeypatch):
@@ -403,8 +408,20 @@ def test_warm_start_goes_on_bit_for_bit(X):
     np.testing.assert_array_equal(whole.mixtures().scales, parts.mixtures().scales)
     with pytest.raises(ValueError, match="warm_start=True goes on"):
         parts.set_params(n_chains=3).fit(X)
+    parts.set_params(n_chains=2)
     with pytest.raises(ValueError, match="needs the same points and options"):
-        parts.set_params(n_chains=2).fit(X + 1.0)
+        parts.fit(X + 1.0)
+    changed = (
+        {"component_prior": HierarchicalPrior(scale_shape_prior=4.0)},
+        {"component_prior": "independent"},
+        {"weight_concentration_prior": 2.0},
+    )
+    for options in changed:  # the draws would be of two posteriors
+        before = {name: getattr(parts, name) for name in options}
+        with pytest.raises(ValueError, match="needs the same points and options"):
+            parts.set_params(**options).fit(X)
+        parts.set_params(**before)
+    assert parts.n_draws_ == 200
 
 
 def test_rows_keep_their_labels(model, X):
