@@ -66,6 +66,11 @@ def shared_programs(tmp_path_factory):
     return {name.upper(): str(getattr(jax.config, name)) for name in settings}
 
 
+def slow(*values, id=None):
+    """A case of a test that is one of those deselected unless asked for with ``-m slow``."""
+    return pytest.param(*values, id=id, marks=pytest.mark.slow)
+
+
 @pytest.fixture
 def x64():
     """Double precision for the length of a test; the configuration itself stays as it is."""

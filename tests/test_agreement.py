@@ -5,17 +5,18 @@ import pytest
 import sklearn.mixture
 
 from bayesgmm import GaussianMixture, datasets
+from tests.conftest import slow
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 TABLES = [
-    pytest.param("acidity", 2, "spherical", marks=pytest.mark.slow),
+    slow("acidity", 2, "spherical"),
     ("banknote", 2, "full"),
-    pytest.param("breast_cancer", 2, "diag", marks=pytest.mark.slow),
-    pytest.param("overlap", 4, "full", marks=pytest.mark.slow),
+    slow("breast_cancer", 2, "diag"),
+    slow("overlap", 4, "full"),
     ("penguins", 3, "tied"),
     ("thyroid", 3, "full"),
-    pytest.param("wine", 3, "diag", marks=pytest.mark.slow),
+    slow("wine", 3, "diag"),
 ]
 
 

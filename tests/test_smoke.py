@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import bayesgmm
+from tests.conftest import slow
 
 pytestmark = pytest.mark.smoke
 
@@ -29,7 +30,7 @@ def test_every_public_name_is_there():
     "covariance_type",
     [
         "full",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("tied", "diag", "spherical")),
+        *(slow(name) for name in ("tied", "diag", "spherical")),
     ],
 )
 def test_one_fit(covariance_type):

@@ -22,7 +22,7 @@ from bayesgmm.core import (
     update,
 )
 from bayesgmm.core.families import estimate
-from tests.conftest import assert_close, matrices
+from tests.conftest import assert_close, matrices, slow
 from tests.core.test_conjugate import log_prior_density
 from tests.core.test_covariance import COUPLED, FOURTEEN, is_member, random_member
 
@@ -106,7 +106,7 @@ def best_member(function, name, D, starts=4):
     return best.fun, member(best.x, name, D)
 
 
-@pytest.mark.parametrize("D", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("D", [2, slow(3)])
 @pytest.mark.parametrize("name", FOURTEEN)
 def test_no_member_of_the_family_is_better(name, D):
     scatter, counts = some_scatter(D)

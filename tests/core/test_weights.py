@@ -25,7 +25,7 @@ from bayesgmm.core.weights import (
     FiniteMixture,
     StickBreaking,
 )
-from tests.conftest import assert_close, assert_mean
+from tests.conftest import assert_close, assert_mean, slow
 
 REFERENCE = json.loads(
     (Path(__file__).parents[1] / "reference" / "prior_kplus.json").read_text(encoding="utf-8")
@@ -563,7 +563,7 @@ def test_evidence_by_enumeration_of_partitions(name):
         assert_close(special.softmax(log_joint) @ mean, mean_K, rtol=1e-9)
 
 
-@pytest.mark.parametrize("n", [82, *(pytest.param(n, marks=pytest.mark.slow) for n in (8, 272))])
+@pytest.mark.parametrize("n", [82, *(slow(n) for n in (8, 272))])
 @pytest.mark.parametrize("name", [*PROCESSES, *MIXTURES])
 def test_prior_n_clusters_against_the_reference(name, n):
     found = np.asarray(n_clusters(partition_prior(name), n, None))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bayesgmm import BayesianGaussianMixture
+from tests.conftest import slow
 from tests.estimators.test_variational import D, table
 
 CUTS = (90, 140)
@@ -26,7 +27,7 @@ def rounds(model, X, n, **options):
 
 @pytest.mark.parametrize(
     "kind",
-    [pytest.param("dirichlet_process", marks=pytest.mark.slow), "dirichlet_distribution"],
+    [slow("dirichlet_process"), "dirichlet_distribution"],
 )
 def test_rounds_over_batches_end_where_the_whole_fit_does(kind):
     X, labels = table()

@@ -11,7 +11,7 @@ from bayesgmm.core.covariance import FAMILIES, UNIVARIATE
 from bayesgmm.estimators.bootstrap import _Task
 from bayesgmm.inference import replicated
 from bayesgmm.inference.resampling import KINDS
-from tests.conftest import assert_close
+from tests.conftest import assert_close, slow
 
 
 def two_clusters(N=120, D=2, seed=0):
@@ -83,9 +83,7 @@ QUICK = ("full", "diag", "tied", "E")
 SLOW = [name for name in FAMILIES if name not in (*QUICK, "VVV", "VVI", "EEE")]
 
 
-@pytest.mark.parametrize(
-    "name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
-)
+@pytest.mark.parametrize("name", [*QUICK, *(slow(name) for name in SLOW)])
 def test_a_replicate_is_a_weighted_fit(name):
     X = two_clusters(D=1 if name in UNIVARIATE else 3)
     model = fitted(X, covariance_type=name)

@@ -19,6 +19,7 @@ from bayesgmm.core import FAMILIES
 from bayesgmm.estimators.priors import CONJUGATE
 from bayesgmm.inference import em, squarem, stream, vb
 from bayesgmm.inference.starts import STARTS
+from tests.conftest import slow
 
 TYPES = ("full", "tied", "diag", "spherical")
 PARAMETERS = ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_")
@@ -286,7 +287,7 @@ def test_huge_and_tiny_units(points, kind, covariance_type, exponent):
 FAR = [
     *((np.float64, 1e200, name) for name in TYPES),
     (np.float32, 1e30, "full"),
-    *(pytest.param(np.float32, 1e30, name, marks=pytest.mark.slow) for name in TYPES[1:]),
+    *(slow(np.float32, 1e30, name) for name in TYPES[1:]),
 ]
 
 
@@ -661,7 +662,7 @@ def assert_unchanged(before):
         (GaussianMixture, False),
         (GaussianMixture, True),
         (BayesianGaussianMixture, False),
-        pytest.param(BayesianGaussianMixture, True, marks=pytest.mark.slow),
+        slow(BayesianGaussianMixture, True),
     ],
 )
 def test_nothing_global_changes(points, kind, x64):

@@ -14,6 +14,7 @@ from bayesgmm.core import Standardizer
 from bayesgmm.core.covariance import FAMILIES, MCLUST, unpack
 from bayesgmm.estimators.base import Entered
 from bayesgmm.estimators.conjugate import resolved
+from tests.conftest import slow
 
 N, D, K = 24, 2, 2
 """Most fits here have these sizes, so that programs are compiled once."""
@@ -182,7 +183,7 @@ COMMON = ("VVV", "EEE", "VVI", "EII", "VEV")
 
 @pytest.mark.parametrize(
     "name",
-    [name if name in COMMON else pytest.param(name, marks=pytest.mark.slow) for name in MCLUST],
+    [name if name in COMMON else slow(name) for name in MCLUST],
 )
 @pytest.mark.filterwarnings("ignore:.*did not converge")
 def test_never_falls(name):

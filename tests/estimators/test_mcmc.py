@@ -21,6 +21,7 @@ from bayesgmm.datasets import load_galaxies
 from bayesgmm.estimators.base import Entered
 from bayesgmm.estimators.chains import LONGEST, check_finite_draws
 from bayesgmm.estimators.mcmc import row_labels
+from tests.conftest import slow
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 QUIET = {"progress_bar": False, "random_state": 0}
@@ -57,16 +58,8 @@ def model(X):
 @pytest.mark.parametrize(
     "prior, options",
     [
-        pytest.param(
-            "dp_alpha1",
-            {"n_components": "dp", "weight_concentration_prior": 1.0},
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            "mfm_bnb143_gamma1",
-            {"n_components": "mfm", "weight_prior": "static"},
-            marks=pytest.mark.slow,
-        ),
+        slow("dp_alpha1", {"n_components": "dp", "weight_concentration_prior": 1.0}),
+        slow("mfm_bnb143_gamma1", {"n_components": "mfm", "weight_prior": "static"}),
     ],
 )
 def test_the_exact_posterior_in_the_users_units(prior, options):
@@ -101,7 +94,7 @@ def test_the_exact_posterior_in_the_users_units(prior, options):
     "covariance_type",
     [
         "full",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("tied", "diag", "spherical")),
+        *(slow(name) for name in ("tied", "diag", "spherical")),
     ],
 )
 def test_one_component_is_the_conjugate_posterior(covariance_type, X):
@@ -202,11 +195,11 @@ def test_the_numbers_of_richardson_and_green(X):
 
 AGAIN = [
     ("hierarchical", "spherical"),
-    pytest.param("conjugate", "full", marks=pytest.mark.slow),
-    pytest.param("independent", "full", marks=pytest.mark.slow),
-    pytest.param("conjugate", "spherical", marks=pytest.mark.slow),
-    pytest.param("independent", "spherical", marks=pytest.mark.slow),
-    pytest.param("hierarchical", "full", marks=pytest.mark.slow),
+    slow("conjugate", "full"),
+    slow("independent", "full"),
+    slow("conjugate", "spherical"),
+    slow("independent", "spherical"),
+    slow("hierarchical", "full"),
 ]
 
 
@@ -254,7 +247,7 @@ FLATS = [
     ("combination", "full"),
     ("equal", "spherical"),
     *(
-        pytest.param(*pair, marks=pytest.mark.slow)
+        slow(*pair)
         for pair in (
             ("constant", "full"),
             ("constant", "tied"),
@@ -315,8 +308,8 @@ def test_an_interrupted_fit_does_not_begin_again(X, monkeypatch):
 @pytest.mark.parametrize(
     "X, kind",
     [
-        pytest.param(in_a_flat("constant"), "spherical", marks=pytest.mark.slow),
-        pytest.param(in_a_flat("combination"), "diag", marks=pytest.mark.slow),
+        slow(in_a_flat("constant"), "spherical"),
+        slow(in_a_flat("combination"), "diag"),
         (in_a_flat("repeated")[::5], "full"),  # 6 points in 8 dimensions: too few to shrink it
     ],
 )
@@ -356,8 +349,8 @@ def test_shapes(model, X):
     "covariance_type, shape",
     [
         ("tied", (2, 2)),
-        pytest.param("diag", (2, 2), marks=pytest.mark.slow),
-        pytest.param("spherical", (2,), marks=pytest.mark.slow),
+        slow("diag", (2, 2)),
+        slow("spherical", (2,)),
     ],
 )
 def test_other_covariances(covariance_type, shape, X):
@@ -448,9 +441,7 @@ def test_it_can_be_pickled(model, X):
 # --- the number of clusters and of components ---------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "n_components", ["mfm", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dp", "py"))]
-)
+@pytest.mark.parametrize("n_components", ["mfm", *(slow(name) for name in ("dp", "py"))])
 def test_the_number_of_clusters_is_found(n_components, X):
     model = sampled(X, n_components, n_samples=500, moves=False)
     table = model.n_clusters_posterior()

@@ -18,7 +18,7 @@ from bayesgmm import (
     plots,
 )
 from bayesgmm.estimators.merging import cumulated, elbow
-from tests.conftest import assert_close
+from tests.conftest import assert_close, slow
 
 
 class Given(BaseEstimator):
@@ -154,11 +154,8 @@ def test_clusters_that_are_not_gaussian():
     [
         GaussianMixture(4, random_state=0),
         TheirMixture(4, random_state=0),
-        pytest.param(BayesianGaussianMixture(4, random_state=0), marks=pytest.mark.slow),
-        pytest.param(
-            MCMCGaussianMixture(4, n_samples=200, random_state=0, progress_bar=False),
-            marks=pytest.mark.slow,
-        ),
+        slow(BayesianGaussianMixture(4, random_state=0)),
+        slow(MCMCGaussianMixture(4, n_samples=200, random_state=0, progress_bar=False)),
     ],
     ids=lambda model: type(model).__module__.partition(".")[0] + type(model).__name__,
 )

@@ -14,6 +14,7 @@ import sklearn.mixture
 
 import bayesgmm
 from bayesgmm import GaussianMixture
+from tests.conftest import slow
 
 
 class BayesianGaussianMixture(bayesgmm.BayesianGaussianMixture):
@@ -155,7 +156,7 @@ globals().update(with_our_defaults())
 
 
 @pytest.fixture(  # scikit-learn, too, leaves out float32 unless asked for it
-    params=[np.float64, pytest.param(np.float32, marks=pytest.mark.slow)],
+    params=[np.float64, slow(np.float32)],
     ids=["float64", "float32"],
 )
 def global_dtype(request):

@@ -18,6 +18,7 @@ from bayesgmm import BayesianGaussianMixture
 from bayesgmm.core import float_scope, log_density
 from bayesgmm.estimators.tables import Summary, evidence_rows, trust
 from bayesgmm.inference import vb
+from tests.conftest import slow
 from tests.estimators.test_boundary import assert_unchanged, world
 
 REFERENCE = Path(__file__).parent.parent / "reference"
@@ -184,7 +185,7 @@ def on_the_plane(size=160):
         ("dirichlet_process", 10),
         ("dirichlet_distribution", 60),
         *(
-            pytest.param(*pair, marks=pytest.mark.slow)
+            slow(*pair)
             for pair in (
                 ("dirichlet_process", 60),
                 ("dirichlet_process", 500),
@@ -210,7 +211,7 @@ def test_the_density_integrates_to_one_on_the_line(kind, n):
     [
         ("full", 10),
         ("full", 60),
-        pytest.param("full", 500, marks=pytest.mark.slow),
+        slow("full", 500),
         *((name, 10) for name in TYPES[1:]),
     ],
 )
@@ -224,7 +225,7 @@ def test_the_density_integrates_to_one_on_the_plane(name, n):
 
 @pytest.mark.parametrize(
     "name",
-    ["full", *(pytest.param(n, marks=pytest.mark.slow) for n in ("tied", "diag")), "spherical"],
+    ["full", *(slow(n) for n in ("tied", "diag")), "spherical"],
 )
 def test_the_predictive_is_the_mean_density_of_draws_and_the_density_of_samples(name):
     X, start = table()
@@ -279,8 +280,8 @@ def test_one_component_predicts_as_a_student_t():
     "features, clusters, n",
     [
         (2, 3, 20),
-        pytest.param(4, 4, 40, marks=pytest.mark.slow),
-        pytest.param(4, 8, 60, marks=pytest.mark.slow),
+        slow(4, 4, 40),
+        slow(4, 8, 60),
     ],
 )
 def test_held_out_density_beats_plug_in_and_scikit_learn(features, clusters, n):

@@ -11,6 +11,7 @@ import pytest
 from bayesgmm import MCMCGaussianMixture
 from bayesgmm.core.arrays import Data
 from bayesgmm.inference import calls
+from tests.conftest import slow
 
 
 def points():
@@ -40,8 +41,8 @@ def test_lanes_have_as_many_chains_each(monkeypatch):
     "sampler, moves",
     [
         ("gibbs", False),
-        pytest.param("gibbs", True, marks=pytest.mark.slow),
-        pytest.param("nuts", False, marks=pytest.mark.slow),
+        slow("gibbs", True),
+        slow("nuts", False),
     ],
 )
 def test_draws_do_not_depend_on_the_lanes(sampler, moves, monkeypatch):

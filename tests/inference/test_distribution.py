@@ -13,7 +13,7 @@ from scipy import special, stats
 
 from bayesgmm.core import Mixture, log_density, log_joint
 from bayesgmm.inference.distribution import MixtureSample, MultivariateNormalMixture
-from tests.conftest import STORAGES, assert_close, assert_mean, matrices, random_mixture
+from tests.conftest import STORAGES, assert_close, assert_mean, matrices, random_mixture, slow
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -59,7 +59,7 @@ def everything(function, given, direction):
     return slopes, forward, jax.jvp(curvature, given, direction)[1]
 
 
-@pytest.mark.parametrize("storage", ["full", "axis", pytest.param("tied", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("storage", ["full", "axis", slow("tied")])
 def test_gradients_are_those_of_the_plain_density(storage):
     """With respect to mixture, points and weights, each mode; the second slope forward."""
     given = some(storage)

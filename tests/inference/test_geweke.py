@@ -32,6 +32,7 @@ from bayesgmm.inference.geweke import (
 from bayesgmm.inference.gibbs import GibbsConfig, GibbsPrior
 from bayesgmm.inference.model import ModelConfig, ModelPrior, Start
 from bayesgmm.inference.splitmerge import KNOWN, UNKNOWN
+from tests.conftest import slow
 
 FAR = 4.5
 """Standard errors that two simulators of one distribution may be apart: of the 2,400 numbers of the
@@ -99,7 +100,7 @@ CASES = {
 
 @pytest.mark.parametrize(
     "name",
-    ["dynamic, with moves", pytest.param("Pitman-Yor, hierarchical", marks=pytest.mark.slow)],
+    ["dynamic, with moves", slow("Pitman-Yor, hierarchical")],
 )
 def test_both_simulators_agree(name):
     found = joint_test(np.random.default_rng(1), CASES[name], 1000, 40)

@@ -33,6 +33,7 @@ from bayesgmm.core.independent import HierarchicalPrior, IndependentPrior
 from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.slots import SlotPrior
 from bayesgmm.inference import chains, gibbs, splitmerge
+from tests.conftest import slow
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -166,15 +167,11 @@ def cases_of(name, *priors, component_prior=None):
 
 CI = [
     ("m6_collinear2d", "finite_K3_gamma1", "niw_unit", 6_000),
-    pytest.param("m6_collinear2d", "py_d0.25_theta0.5", "niw_data", 1_500, marks=pytest.mark.slow),
-    pytest.param(
-        "m6_collinear2d", "mfm_poisson1_gamma1", "nig_diag", 1_500, marks=pytest.mark.slow
-    ),
-    pytest.param(
-        "m6_collinear2d", "mfm_bnb143_dynamic_alpha1", "nig_diag", 1_500, marks=pytest.mark.slow
-    ),
-    pytest.param("u6", "dp_alpha1", "nig_unit", 1_500, marks=pytest.mark.slow),
-    pytest.param("u6_indep", "finite_K3_gamma1", "indep", 1_500, marks=pytest.mark.slow),
+    slow("m6_collinear2d", "py_d0.25_theta0.5", "niw_data", 1_500),
+    slow("m6_collinear2d", "mfm_poisson1_gamma1", "nig_diag", 1_500),
+    slow("m6_collinear2d", "mfm_bnb143_dynamic_alpha1", "nig_diag", 1_500),
+    slow("u6", "dp_alpha1", "nig_unit", 1_500),
+    slow("u6_indep", "finite_K3_gamma1", "indep", 1_500),
     ("u6_indep", "mfm_poisson1_gamma1", "indep", 1_500),
 ]
 """A set, a prior over partitions, a component prior, and draws a chain that are enough for it."""
@@ -314,7 +311,7 @@ def log_marginals_given_scale(x, prior, at):
 
 @pytest.mark.parametrize(
     "kind, moves",
-    [("finite", ()), pytest.param("process", splitmerge.UNKNOWN, marks=pytest.mark.slow)],
+    [("finite", ()), slow("process", splitmerge.UNKNOWN)],
     ids=["finite", "process"],
 )
 def test_a_random_scale_common_to_all(kind, moves):

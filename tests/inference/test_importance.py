@@ -14,6 +14,7 @@ from bayesgmm.core import FAMILIES, NormalInverseWishart, exact_form
 from bayesgmm.core.concentration import Fixed, GammaConcentration, Sticks, Symmetric
 from bayesgmm.core.weights import StickBreaking
 from bayesgmm.inference import importance, orders, vb
+from tests.conftest import slow
 from tests.inference.test_vb import data_of, exact_cases, exact_components, reference
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -138,8 +139,8 @@ def test_the_exact_evidence_on_the_line(kind):
     "name, every",
     [
         ("m6_collinear2d", 16),
-        pytest.param("m6_collinear2d", 1, marks=pytest.mark.slow),
-        pytest.param("m7_3d", 1, marks=pytest.mark.slow),
+        slow("m6_collinear2d", 1),
+        slow("m7_3d", 1),
     ],
 )
 def test_the_exact_evidence_in_several_dimensions(name, every):

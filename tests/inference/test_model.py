@@ -31,7 +31,7 @@ from bayesgmm.inference.model import (
     lkj_prior,
     mixture_model,
 )
-from tests.conftest import assert_mean
+from tests.conftest import assert_mean, slow
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -231,9 +231,7 @@ def correlations(matrices):
     return deviations, matrices[:, 1, 0] / deviations.prod(1)
 
 
-@pytest.mark.parametrize(
-    "scales", ["half-normal", pytest.param("log-normal", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("scales", ["half-normal", slow("log-normal")])
 def test_lkj_correlations(scales):
     """In two dimensions (1 + r) / 2 ~ Beta(eta, eta)."""
     eta, spread = 1.8, np.array([1.2, 0.7])

@@ -18,7 +18,7 @@ from bayesgmm.core.concentration import (
     learned_on_grid,
 )
 from bayesgmm.inference import drive, moves, parts, proposals, prune, vb
-from tests.conftest import assert_close
+from tests.conftest import assert_close, slow
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -118,7 +118,7 @@ def best():
         return searched(RIGHT, clusters())[:2]
 
 
-@pytest.mark.parametrize("K", [10, *(pytest.param(K, marks=pytest.mark.slow) for K in (1, 50))])
+@pytest.mark.parametrize("K", [10, *(slow(K) for K in (1, 50))])
 def test_the_same_from_any_start(K, best):
     found = searched(starts(K), clusters(), seed=K, room=64)
     assert best[0] == found[0] == 5
@@ -133,8 +133,8 @@ TRAP = np.array([0, 1, 1, 2, 3])[RIGHT]
     "name, kind",
     [
         ("full", "dp"),
-        pytest.param("tied", "py", marks=pytest.mark.slow),
-        pytest.param("spherical", "dirichlet", marks=pytest.mark.slow),
+        slow("tied", "py"),
+        slow("spherical", "dirichlet"),
     ],
 )
 def test_out_of_a_trap(name, kind, best):

@@ -17,6 +17,7 @@ from bayesgmm.core.mixture import Mixture
 from bayesgmm.core.slots import SlotPrior
 from bayesgmm.inference import chains, gibbs, nuts
 from bayesgmm.inference.model import ModelConfig, ModelPrior, leftover
+from tests.conftest import slow
 from tests.inference.test_gibbs import (
     SIZE,
     begun,
@@ -67,7 +68,7 @@ def of_case(name, case, n_draws, **options):
 
 CI = [
     ("u6_indep", "finite_K3_gamma1", "indep"),
-    pytest.param("m6_collinear2d", "dp_alpha1", "nig_diag", marks=pytest.mark.slow),
+    slow("m6_collinear2d", "dp_alpha1", "nig_diag"),
 ]
 
 
@@ -114,10 +115,10 @@ def twelve(draws, D):
 
 
 SHARED = [
-    pytest.param("hierarchical", "full", 1, "finite", marks=pytest.mark.slow),
-    pytest.param("conjugate", "tied", 2, "finite", marks=pytest.mark.slow),
-    pytest.param("independent", "full", 2, "finite", marks=pytest.mark.slow),
-    pytest.param("hierarchical", "diag", 2, "process", marks=pytest.mark.slow),
+    slow("hierarchical", "full", 1, "finite"),
+    slow("conjugate", "tied", 2, "finite"),
+    slow("independent", "full", 2, "finite"),
+    slow("hierarchical", "diag", 2, "process"),
 ]
 
 

@@ -11,7 +11,7 @@ from bayesgmm.core.forms import exact_form
 from bayesgmm.core.independent import IndependentPrior
 from bayesgmm.core.slots import WEIGHTINGS, SlotPrior
 from bayesgmm.inference import chains, clusters, gibbs, splitmerge
-from tests.conftest import assert_close
+from tests.conftest import assert_close, slow
 from tests.inference.test_gibbs import (
     ANY,
     FEW,
@@ -35,11 +35,9 @@ ENDS = (1, 0, 1, 1)
 
 CASES = [
     ("m6_collinear2d", "finite_K3_gamma1", "niw_unit", 1_500),
-    pytest.param(
-        "m6_collinear2d", "mfm_bnb143_dynamic_alpha1", "nig_diag", 1_000, marks=pytest.mark.slow
-    ),
-    pytest.param("u6", "dp_alpha1", "nig_unit", 1_000, marks=pytest.mark.slow),
-    pytest.param("u6", "mfm_poisson1_gamma1", "nig_unit", 1_000, marks=pytest.mark.slow),
+    slow("m6_collinear2d", "mfm_bnb143_dynamic_alpha1", "nig_diag", 1_000),
+    slow("u6", "dp_alpha1", "nig_unit", 1_000),
+    slow("u6", "mfm_poisson1_gamma1", "nig_unit", 1_000),
 ]
 
 

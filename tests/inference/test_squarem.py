@@ -10,7 +10,7 @@ import pytest
 from bayesgmm.core import FAMILIES, Data, Mixture, choose_form, flat_prior, log_density
 from bayesgmm.datasets import load_faithful, load_galaxies
 from bayesgmm.inference import em, squarem
-from tests.conftest import assert_close, random_mixture
+from tests.conftest import assert_close, random_mixture, slow
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -48,7 +48,7 @@ def likelihood(points, mixture):
         "full",
         "diag",
         "VEE",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("tied", "spherical", "EVI")),
+        *(slow(name) for name in ("tied", "spherical", "EVI")),
     ],
 )
 def test_the_maximum_of_em_in_fewer_passes(name):

@@ -10,7 +10,7 @@ from bayesgmm.core import FAMILIES, choose_form
 from bayesgmm.core.concentration import Fixed, Sticks
 from bayesgmm.core.sweep import padded_size
 from bayesgmm.inference import stream, vb
-from tests.conftest import assert_close
+from tests.conftest import assert_close, slow
 from tests.inference.test_vb import (
     EVERYONE,
     N,
@@ -33,7 +33,7 @@ def chunks_of(points):
 
 @pytest.mark.parametrize(
     "name, weights",
-    [("full", "py"), ("tied", "dirichlet"), pytest.param("diag", "dp", marks=pytest.mark.slow)],
+    [("full", "py"), ("tied", "dirichlet"), slow("diag", "dp")],
 )
 def test_a_fit_over_chunks_is_the_fit_of_the_whole(name, weights):
     points, labels = some_points()
@@ -54,7 +54,7 @@ def test_a_fit_over_chunks_is_the_fit_of_the_whole(name, weights):
     np.testing.assert_allclose(memory.total.counts.sum(), N, rtol=1e-12)
 
 
-@pytest.mark.parametrize("weights", ["dp", pytest.param("dirichlet", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("weights", ["dp", slow("dirichlet")])
 def test_visits_climb_and_end_where_the_whole_does(weights):
     points, labels = some_points()
     config, prior = config_of("full"), prior_of("full", weights, learned=True)

@@ -11,7 +11,7 @@ from bayesgmm.core.covariance import MCLUST
 from bayesgmm.core.sweep import density_of
 from bayesgmm.inference import em, squarem, trimmed
 from bayesgmm.inference.subsets import subset_mixture
-from tests.conftest import assert_close, matrices, random_mixture
+from tests.conftest import assert_close, matrices, random_mixture, slow
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -112,7 +112,7 @@ COMMON = ("VVV", "EEE", "VVI", "VII", "VEV")
 
 @pytest.mark.parametrize(
     "name",
-    [name if name in COMMON else pytest.param(name, marks=pytest.mark.slow) for name in MCLUST],
+    [name if name in COMMON else slow(name) for name in MCLUST],
 )
 def test_never_falls(name):
     points, starts = some_points()

@@ -14,6 +14,7 @@ from bayesgmm.posterior import reallocate, search
 from bayesgmm.posterior.draws import in_order
 from bayesgmm.posterior.partitions import LOSSES, expected_loss, losses, partition_loss
 from bayesgmm.posterior.search import point_partition
+from tests.conftest import slow
 
 EVERY_LOSS = [*LOSSES, ("vi", 0.3), ("vi", 1.8), ("binder", 0.5), ("binder", 1.7)]
 
@@ -46,8 +47,8 @@ def least(draws, weights, loss, partitions, most=None):
     "N, K, noise",
     [
         (8, 4, 0.9),
-        pytest.param(9, 3, 0.4, marks=pytest.mark.slow),
-        pytest.param(6, 2, 1.0, marks=pytest.mark.slow),
+        slow(9, 3, 0.4),
+        slow(6, 2, 1.0),
     ],
 )
 def test_the_exhaustive_optimum(all_partitions, loss, N, K, noise):
