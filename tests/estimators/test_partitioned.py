@@ -21,6 +21,7 @@ from bayesgmm import (
 from bayesgmm.estimators import partitioned, pieces, points
 from bayesgmm.io import rows as io_rows
 from bayesgmm.io import workers
+from tests.conftest import slow
 from tests.estimators.test_chunks import (
     START,
     WEIGHT,
@@ -305,23 +306,37 @@ def client(shared_programs):
         cloudpickle.unregister_pickle_by_value(this)
 
 
-def test_a_worker_that_is_killed_changes_nothing(client, whole, monkeypatch):
-    """Its partitions are made again elsewhere; the answer is the same to the last bit."""
-    source = array().persist()
+def perishing(block, flag):
+    """A partition whose process dies over it, once, where there is such a file."""
+    try:
+        os.remove(flag)
+    except FileNotFoundError:
+        return block
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("within", [True, slow(False)])
+def test_a_worker_that_is_killed_changes_nothing(client, whole, monkeypatch, tmp_path, within):
+    """Between two passes, or over a partition: these are made again elsewhere, and the answer is
+    the same to the last bit."""
+    flag = tmp_path / "armed"
+    source = array().map_blocks(perishing, str(flag), dtype=float) if within else array().persist()
     undisturbed = GaussianMixture(K, **START).fit(source)
     assert_alike(whole, undisturbed)
     original, passes = partitioned.WorkersFeed.sum_over, []
 
     def sum_over(feed, function):
         passes.append(1)
-        if len(passes) == 3:
+        if len(passes) == 3 and within:
+            flag.touch()
+        elif len(passes) == 3:
             process = client.run(os.getpid)
             os.kill(next(iter(process.values())), signal.SIGKILL)
         return original(feed, function)
 
     monkeypatch.setattr(partitioned.WorkersFeed, "sum_over", sum_over)
     model = GaussianMixture(K, **START).fit(source)
-    assert len(passes) > 3
+    assert len(passes) > 3 and not flag.exists()
     for name in ("weights_", "means_", "covariances_", "lower_bounds_"):
         np.testing.assert_array_equal(getattr(model, name), getattr(undisturbed, name))
     np.testing.assert_array_equal(model.predict(source), whole.labels_)

@@ -422,8 +422,6 @@ def test_words():
 
 # --- in a browser
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-
 PROBE = """<!DOCTYPE html><meta charset="utf-8"><iframe id="f" width="{width}" height="900"
 style="border:0" srcdoc="{page}"></iframe><pre id="found"></pre><script>
 addEventListener("load", () => {{
@@ -440,7 +438,12 @@ addEventListener("load", () => {{
 </script>"""
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+def chromium():
+    """Where it is; looked up late, as it may have been installed beside the tests before."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+    return found or pytest.skip("there is no Chromium")
+
+
 @pytest.mark.parametrize("width", [375, 1200])
 def test_in_a_browser_it_fits_and_asks_for_nothing(page, tmp_path, width):
     import json
@@ -452,7 +455,7 @@ def test_in_a_browser_it_fits_and_asks_for_nothing(page, tmp_path, width):
     options += ["--virtual-time-budget=20000"]
     options += [f"--user-data-dir={tmp_path / 'profile'}", "--host-resolver-rules=MAP * ~NOTFOUND"]
     done = subprocess.run(
-        [CHROMIUM, *options, f"--window-size={max(width, 500)},1000", "--dump-dom", probe.as_uri()],
+        [chromium(), *options, f"--window-size={max(width, 500)},1000", "--dump-dom", probe.as_uri()],
         capture_output=True,
         text=True,
         timeout=120,
