@@ -449,13 +449,13 @@ def test_in_a_browser_it_fits_and_asks_for_nothing(page, tmp_path, width):
     import json
     from html import escape, unescape
 
-    probe = tmp_path / "probe.html"
+    browser, probe = chromium(), tmp_path / "probe.html"
     probe.write_text(PROBE.format(width=width, page=escape(page.html)), encoding="utf-8")
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
     options += ["--virtual-time-budget=20000"]
     options += [f"--user-data-dir={tmp_path / 'profile'}", "--host-resolver-rules=MAP * ~NOTFOUND"]
     done = subprocess.run(
-        [chromium(), *options, f"--window-size={max(width, 500)},1000", "--dump-dom", probe.as_uri()],
+        [browser, *options, f"--window-size={max(width, 500)},1000", "--dump-dom", probe.as_uri()],
         capture_output=True,
         text=True,
         timeout=120,
