@@ -719,7 +719,6 @@ def test_nothing_heavy_is_loaded_to_parse(arguments):
     assert done.stdout.splitlines()[-1] == "set()"
 
 
-@pytest.mark.smoke
 def test_installed_command(tmp_path):
     """Without a display, into the folder it names after the data."""
     command = Path(sys.executable).with_name("bayesgmm")

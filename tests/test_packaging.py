@@ -54,7 +54,6 @@ def estimators():
 # --- importing
 
 
-@pytest.mark.smoke
 def test_import_is_light(tmp_path):
     """With every estimator class at hand, nothing is loaded but what scikit-learn loads itself."""
     classes = f"import bayesgmm; [getattr(bayesgmm, name) for name in {estimators()!r}]"
@@ -138,7 +137,10 @@ def test_command_is_installed_where_python_is():
 @pytest.mark.parametrize("name", estimators())
 def test_each_estimator_fits(name):
     X, truth = make_blobs(n_samples=90, centers=[[-8, 0], [8, 0]], random_state=0)
-    model = getattr(bayesgmm, name)(n_components=2, random_state=0).fit(X)
+    model = getattr(bayesgmm, name)(n_components=2, random_state=0)
+    if hasattr(model, "moves"):  # which most of the time would go to
+        model.set_params(moves=False)
+    model.fit(X)
     assert model.predict(X).shape == (90,)
     same = model.predict(X) == truth
     assert same.all() or not same.any()

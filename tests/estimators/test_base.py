@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from bayesgmm import BayesianGaussianMixture, GaussianMixture, MCMCGaussianMixture
+from tests.conftest import slow
 
 TYPES = ("full", "tied", "diag", "spherical")
 
@@ -25,31 +26,29 @@ SHORT = {"n_chains": 2, "n_samples": 100, "moves": False, "progress_bar": False}
 """Chains long enough for what is checked."""
 
 
-LONG = (
-    "check_dtype_object",
-    "check_estimators_dtypes",
-    "check_estimators_overwrite_params",
-    "check_fit_idempotent",
-    "check_fit_score_takes_y",
-    "check_n_features_in_after_fitting",
-    "check_positive_only_tag_during_fit",
-    "check_sample_weight_equivalence_on_dense_data",
-)
-"""Of chains, which compile more than the others: these are left to ``-m slow``."""
+LONG = {
+    GaussianMixture: (),
+    BayesianGaussianMixture: ("check_estimators_dtypes",),
+    MCMCGaussianMixture: (
+        "check_dtype_object",
+        "check_estimators_dtypes",
+        "check_estimators_overwrite_params",
+        "check_fit_idempotent",
+        "check_fit_score_takes_y",
+        "check_n_features_in_after_fitting",
+        "check_positive_only_tag_during_fit",
+        "check_sample_weight_equivalence_on_dense_data",
+    ),
+}
+"""What compiles most, of chains above all: it is left to ``-m slow``."""
 
 
 def shortened(checks):
     """The same parametrisation, with marks."""
     names, cases = checks.mark.args
     marked = [
-        pytest.param(
-            estimator,
-            check,
-            marks=pytest.mark.slow
-            if isinstance(estimator, MCMCGaussianMixture) and check.func.__name__ in LONG
-            else (),
-        )
-        for estimator, check in cases
+        slow(*case) if case[1].func.__name__ in LONG[type(case[0])] else pytest.param(*case)
+        for case in cases
     ]
     return pytest.mark.parametrize(names, marked, **checks.mark.kwargs)
 

@@ -134,8 +134,10 @@ def altered(name):
 for _name in FILES:
     exec(altered(_name), globals())
 
-# 14 s of variational Bayes one iteration at a time: see test_the_bound_never_falls of its own
-test_monotonic_likelihood_too = pytest.mark.slow(globals()["test_monotonic_likelihood_too"])
+# a quarter of a minute each: variational Bayes one iteration at a time, for which there is
+# test_the_bound_never_falls of our own, and ten components in each family
+for _name in ("test_monotonic_likelihood_too", "test_regularisation"):
+    globals()[_name] = pytest.mark.slow(globals()[_name])
 
 
 def with_our_defaults():
