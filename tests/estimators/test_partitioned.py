@@ -306,13 +306,17 @@ def client(shared_programs):
         cloudpickle.unregister_pickle_by_value(this)
 
 
-def perishing(block, flag):
-    """A partition whose process dies over it, once, where there is such a file."""
-    try:
-        os.remove(flag)
-    except FileNotFoundError:
-        return block
-    os.kill(os.getpid(), signal.SIGKILL)
+def perishing(flag):
+    """What a partition is made by, whose process dies over it, once, where there is such a file."""
+
+    def once(block):  # a function within one travels as it is, too
+        try:
+            os.remove(flag)
+        except FileNotFoundError:
+            return block
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    return once
 
 
 @pytest.mark.parametrize("within", [True, slow(False)])
@@ -320,7 +324,7 @@ def test_a_worker_that_is_killed_changes_nothing(client, whole, monkeypatch, tmp
     """Between two passes, or over a partition: these are made again elsewhere, and the answer is
     the same to the last bit."""
     flag = tmp_path / "armed"
-    source = array().map_blocks(perishing, str(flag), dtype=float) if within else array().persist()
+    source = array().map_blocks(perishing(str(flag)), dtype=float) if within else array().persist()
     undisturbed = GaussianMixture(K, **START).fit(source)
     assert_alike(whole, undisturbed)
     original, passes = partitioned.WorkersFeed.sum_over, []
