@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bayesgmm.messages import count, lookup
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -16,7 +18,6 @@ __all__ = [
     "Method",
     "Trial",
     "assignments",
-    "count",
     "fit_mixture",
     "predictions",
     "told",
@@ -205,7 +206,6 @@ def _fit_em(
     from bayesgmm.core import FAMILIES
     from bayesgmm.estimators.em import GaussianMixture
     from bayesgmm.estimators.selection import select_model
-    from bayesgmm.messages import lookup
 
     N, D = X.shape
     if n_components is not None:
@@ -323,8 +323,3 @@ def predictions(model: Any, X: "pd.DataFrame") -> "pd.DataFrame":
     """The same of new rows, and the log density of the mixture at each."""
     found = assignments(model, X, model.predict(X))
     return found.assign(log_density=model.score_samples(X))
-
-
-def count(number: int, noun: str, nouns: str | None = None) -> str:
-    """``1 row``, ``2 rows``."""
-    return f"{number} {noun if number == 1 else nouns or noun + 's'}"

@@ -25,6 +25,11 @@ def listed(names: Iterable[Any]) -> str:
     return ", ".join(map(repr, names))
 
 
+def count(number: int, noun: str, nouns: str | None = None) -> str:
+    """``1 row``, ``2 rows``."""
+    return f"{number} {noun if number == 1 else nouns or noun + 's'}"
+
+
 def hint(names: Iterable[Any], name: Any) -> str:
     """The name that was probably meant, whatever its case, as a sentence; or nothing."""
     lower = {n.lower(): n for n in names if isinstance(n, str)}

@@ -6,7 +6,8 @@ from numbers import Integral
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from bayesgmm.fitting import MEASURES, METHODS, Fitted, count
+from bayesgmm.fitting import MEASURES, METHODS, Fitted
+from bayesgmm.messages import count
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -489,9 +489,10 @@ def test_a_word_for_every_option(tmp_path):
 
 def test_what_is_said_in_python_is_said_in_options():
     said = words.spoken(
-        "raise thin (thin='auto' does), or go on with warm_start=True; n_samples = 2"
+        "raise thin, or go on with warm_start=True; n_components = 3, n_samples = 2"
     )
-    assert said == "raise --thin (--thin auto does), or take more --samples; rows = 2"
+    assert said == "raise --thin, or take more --samples; --components = 3, rows = 2"
+    assert words.spoken("raise thin (thin='auto' does)") == "raise --thin (--thin auto does)"
     failed = "without points: `failed` says which. They are. Try fewer components."
     assert words.spoken(failed, select.WORDS_OF_SELECT) == (
         "without points. They are. Try fewer components."

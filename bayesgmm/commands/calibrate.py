@@ -30,8 +30,8 @@ from bayesgmm.commands.words import (
     spoken,
     watched,
 )
-from bayesgmm.fitting import count
 from bayesgmm.io.tables import read_table, select_columns
+from bayesgmm.messages import count
 from bayesgmm.text import WIDTH, small, titled
 
 __all__ = ["COMMAND"]

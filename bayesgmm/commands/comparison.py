@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from bayesgmm.artifacts import finite_rows
 from bayesgmm.commands.options import Table
-from bayesgmm.fitting import METHODS, count
+from bayesgmm.fitting import METHODS
+from bayesgmm.messages import count
 from bayesgmm.text import WIDTH, heading, small, titled
 
 __all__ = ["SHOWN", "Compared", "paragraphs_of", "results_of"]

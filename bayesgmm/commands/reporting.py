@@ -21,8 +21,8 @@ from bayesgmm.commands.options import (
     thin,
 )
 from bayesgmm.commands.words import CommandError, in_words, noting, watched
-from bayesgmm.fitting import METHODS, count, fit_mixture
-from bayesgmm.messages import hint, listed
+from bayesgmm.fitting import METHODS, fit_mixture
+from bayesgmm.messages import count, hint, listed
 
 __all__ = ["COMMAND"]
 

@@ -28,7 +28,7 @@ from bayesgmm.commands.options import (
 )
 from bayesgmm.commands.saved import check_saved, save
 from bayesgmm.commands.words import WORDS, CommandError, in_words, noting, say, say_json, watched
-from bayesgmm.fitting import count
+from bayesgmm.messages import count
 
 __all__ = ["COMMAND"]
 

@@ -49,7 +49,7 @@ from bayesgmm.estimators.sampling import (
     weight_options,
 )
 from bayesgmm.inference import chains, gibbs, splitmerge
-from bayesgmm.messages import lookup
+from bayesgmm.messages import count, lookup
 from bayesgmm.posterior import (
     assignments,
     balls,
@@ -338,15 +338,15 @@ class MCMCGaussianMixture(MixtureEstimator):
             raise ValueError(OTHER)
         units = self._units(kept, self._family.scaling)
         seen = component_priors.Seen(kept, units, self._family, options.known)
-        before = (self._chains, self._same_prior(seen, options)) if resume else ()
+        own = self._same_prior(seen, options) if resume else self._asked_prior(seen)
         self.truncation_, self.leftover_ = None, None
         self.thin_ = self._first_thin(resume)
         with float_scope("float64"):
             by = self._by_nuts if self.sampler_ == "nuts" else self._by_gibbs
             run = partial(by, kept, seen, options, resume)
-            found = run(*before)
+            found = run(own, self._chains if resume else None)
             if self.thin == "auto" and not (resume or found.draws.interrupted):
-                found = self._lengthened(found, run, options)
+                found = self._lengthened(found, run, own, options)
         labels = found.draws.labels[:, :, np.argsort(order)]
         found = found._replace(draws=found.draws._replace(labels=labels))
         self._leave(found, entered, rows, options, resume)
@@ -357,16 +357,20 @@ class MCMCGaussianMixture(MixtureEstimator):
             return self.thin
         return self.thin_ if resume else 1
 
-    def _lengthened(self, found: Sampled, run: Callable, options: WeightOptions) -> Sampled:
+    def _lengthened(
+        self, found: Sampled, run: Callable, own: Any, options: WeightOptions
+    ) -> Sampled:
         """Runs that go on from each other, of twice the sweeps a draw, until one has converged."""
         C, S, N = found.draws.labels.shape
         most = most_thin(self.sampler_, N * S) if C * S >= summary.ESS else 1
         while 2 * self.thin_ <= most and not self._has_converged(found, options):
             before, self.thin_ = self.thin_, 2 * self.thin_
-            longer = run((found.draws.state, found.config), found.prior)
+            if self.sampler_ == "gibbs":  # which may have held its scale
+                own = found.prior
+            longer = run(own, (found.draws.state, found.config))
             if longer.draws.interrupted:
                 self.thin_ = before
-                sweeps = "1 sweep" if before == 1 else f"{before} sweeps"
+                sweeps = count(before, "sweep")
                 kept = f"interrupted: the draws of {sweeps} are kept, and none of {2 * before}"
                 return found._replace(said=[kept, *found.said])
             found = longer
@@ -384,13 +388,10 @@ class MCMCGaussianMixture(MixtureEstimator):
         seen: component_priors.Seen,
         options: WeightOptions,
         resume: bool,
-        last: tuple | None = None,
-        prior: Any = None,
+        own: Any,
+        last: tuple | None,
     ) -> Sampled:
-        """Chains that begin, or go on from the last ones under their prior."""
-        own = prior
-        if own is None:
-            own = component_priors.resolved(self.component_prior, self._given(), seen)
+        """Chains that begin, or go on from the last ones."""
         data, N = standard_data(kept.X, None, seen.units), len(kept.X)
         draws, config = self._sample(data, N, seen.units, own, options, last)
         hierarchical = isinstance(own, component_priors.HierarchicalPrior)
@@ -413,15 +414,11 @@ class MCMCGaussianMixture(MixtureEstimator):
         seen: component_priors.Seen,
         options: WeightOptions,
         resume: bool,
-        last: tuple | None = None,
-        prior: Any = None,
+        own: Any,
+        last: tuple | None,
     ) -> Sampled:
-        """As `_by_gibbs`; the prior is that of the options in any case."""
         from bayesgmm.estimators import nuts  # with NumPyro, which takes a second
 
-        own = self.component_prior
-        if not component_priors.is_numpyros(own):
-            own = component_priors.resolved(own, self._given(), seen)
         found = nuts.sampled(self, kept, seen.units, own, options, last)
         if found is None:  # other chains than those of the last fit
             raise ValueError(OTHER)
@@ -480,15 +477,23 @@ class MCMCGaussianMixture(MixtureEstimator):
         check_univariate(self.covariance_type, kept.X.shape[1])
         units = self._units(kept, self._family.scaling)
         seen = component_priors.Seen(kept, units, self._family, options.known)
-        return self._specified(*self._own_prior(seen), options, len(kept.X))
+        return self._specification_of(self._asked_prior(seen), seen, options)
 
-    def _own_prior(self, seen: component_priors.Seen) -> tuple[Any, Standardizer]:
-        """The prior of the components with all of its numbers, and the sampler's units."""
+    def _asked_prior(self, seen: component_priors.Seen) -> Any:
+        """The prior of the components: with all of its numbers, unless it is NumPyro's."""
+        if component_priors.is_numpyros(self.component_prior):
+            return self.component_prior
+        return component_priors.resolved(self.component_prior, self._given(), seen)
+
+    def _specification_of(
+        self, own: Any, seen: component_priors.Seen, options: WeightOptions
+    ) -> Specification:
+        units = seen.units
         if component_priors.is_numpyros(self.component_prior):
             from bayesgmm.estimators import nuts
 
-            return nuts.settled(self.component_prior, seen.units, self._family)
-        return component_priors.resolved(self.component_prior, self._given(), seen), seen.units
+            own, units = nuts.settled(own, units, self._family)
+        return self._specified(own, units, options, len(seen.kept.X))
 
     def _same_prior(self, seen: component_priors.Seen, options: WeightOptions) -> Any:
         """The prior of the last fit, which is that of the options: draws that are joined have one.
@@ -498,11 +503,11 @@ class MCMCGaussianMixture(MixtureEstimator):
         ValueError
             If it is another.
         """
-        own, units = self._own_prior(seen)
+        own = self._asked_prior(seen)
         hierarchical = component_priors.HierarchicalPrior
         if isinstance(own, hierarchical) and not isinstance(self.component_prior_, hierarchical):
             own = component_priors.held(own, self.component_prior, seen)
-        now, then = self._specified(own, units, options, len(seen.kept.X)), self._specification
+        now, then = self._specification_of(own, seen, options), self._specification
         numbers = [jax.tree.flatten((one.prior, one.options.alpha)) for one in (now, then)]
         (new, kind), (old, kind_before) = numbers
         if kind != kind_before or not all(map(np.array_equal, new, old)):
@@ -666,7 +671,8 @@ class MCMCGaussianMixture(MixtureEstimator):
         self.converged_ = summary.has_converged(table)
         said = summary.advice(table, self._draws.log_likelihood)
         if said and self.thin == "auto":
-            said.append(f"thin='auto' stopped at {self.thin_} sweeps a draw: set a larger number")
+            sweeps = count(self.thin_, "sweep")
+            said.append(f"thin='auto' stopped at {sweeps} a draw: set a larger number")
         if wrong:
             said, self.converged_ = [*wrong, *said], False
         if draws.interrupted:
