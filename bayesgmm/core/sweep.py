@@ -56,12 +56,13 @@ class Moments(NamedTuple):
 
 
 def chunk_size(N: int, form: Form) -> int:
-    """Points per chunk for N of them; N must be a multiple of it (see `padded_size`)."""
-    chunk = min(form.chunk, N)
-    if N % chunk:
+    """Points per chunk for N of them: `form.chunk`, or the most below that N is a multiple of."""
+    most = min(form.chunk, N)
+    chunk = next(size for size in range(most, 0, -1) if N % size == 0)
+    if 2 * chunk < most:
         raise ValueError(
-            f"the number of points must be a multiple of the chunk of {chunk}, got {N}: pad them "
-            "with points of weight 0 (core.pad does)."
+            f"the number of points must be a multiple of a chunk of {-(-most // 2)} to {most}, got "
+            f"{N}: pad them with points of weight 0 (core.pad does)."
         )
     return chunk
 
@@ -81,6 +82,17 @@ def padded_size(N: int, least: int = SMALLEST) -> int:
     blocks = -(-N // BLOCK)
     unit = 1 << max(0, blocks.bit_length() - 5)
     return -(-blocks // unit) * unit * BLOCK
+
+
+def snug_size(N: int) -> int:
+    """A size for N points that is at most a quarter above it (from `SMALLEST` on).
+
+    With two bits after the first: four programs where `padded_size` has one, for runs that are long
+    beside their compilation.
+    """
+    N = max(N, SMALLEST)
+    unit = 1 << (N - 1).bit_length() - 3
+    return -(-N // unit) * unit
 
 
 def pad(points: Array, weight: Array | None = None) -> Data:

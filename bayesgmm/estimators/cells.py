@@ -16,9 +16,10 @@ from bayesgmm.core.arrays import Standardizer, float_scope
 from bayesgmm.core.covariance import FAMILIES, Covariance
 from bayesgmm.core.forms import exact_form
 from bayesgmm.core.mixture import Mixture
+from bayesgmm.core.sweep import snug_size
 from bayesgmm.estimators.base import Entered
 from bayesgmm.estimators.em import SINGULAR, GaussianMixture, Optimum
-from bayesgmm.estimators.points import standard_data, to_standard
+from bayesgmm.estimators.points import empty_data, standard_data, to_standard
 from bayesgmm.inference import cells, em
 from bayesgmm.inference.devices import FEW, n_cores
 from bayesgmm.inference.drive import Run
@@ -208,7 +209,8 @@ class _Job:
         starts = [self.starts[K] for K in self.problem.n_components]
         regular = partial(self.problem.limits.regular, total=self.kept.total, family=self.family)
         with float_scope(dtype):
-            data = standard_data(*self.kept, self.units)
+            N, D = self.kept.shape
+            data = standard_data(*self.kept, self.units, empty_data(D, snug_size(N), dtype))
             objective = model._objective(self.units, self.family, room, dtype)
             config = em.EMConfig(self.family, exact_form(self.family.axis_aligned))
             states = cells.begin(data, starts, self.family, room)

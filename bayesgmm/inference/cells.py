@@ -21,8 +21,8 @@ from bayesgmm.core.sweep import Moments, soft
 from bayesgmm.inference import devices, drive, em, loop, squarem
 from bayesgmm.inference.restarts import TRIAL, promises
 
-LANES = 16
-"""Runs that the program takes on at once."""
+LANES = 4
+"""Runs that the program takes on at once: with more, they wait for the slowest among them."""
 
 TURN = 16
 """Iterations of each in one call."""

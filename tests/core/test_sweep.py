@@ -33,7 +33,14 @@ from bayesgmm.core import (
     soft,
 )
 from bayesgmm.core.forms import DENSE_FROM, kappa_limit
-from bayesgmm.core.sweep import _inverse_cdf, gathered, located, padded_size
+from bayesgmm.core.sweep import (
+    _inverse_cdf,
+    chunk_size,
+    gathered,
+    located,
+    padded_size,
+    snug_size,
+)
 from tests.conftest import assert_close, matrices, random_mixture, with_absent
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -332,10 +339,24 @@ def test_pad_fills_up_with_weight_zero():
 
 
 def test_a_chunk_that_does_not_divide():
-    data, form = some_data(), Form("whitened", False, 48)
+    data, form = some_data(), Form("whitened", False, 63)
+    data = jax.tree.map(lambda leaf: leaf[..., :61], data)  # a prime number of points
     for sweep in (soft, joint_of, log_likelihood):
-        with pytest.raises(ValueError, match=r"multiple of the chunk of 48, got 64: pad them"):
-            jax.eval_shape(partial(sweep, form=form), data, random_mixture(0, K, D))
+        jax.eval_shape(partial(sweep, form=form), data, random_mixture(0, K, D))
+        smaller = partial(sweep, form=Form("whitened", False, 48))
+        with pytest.raises(ValueError, match=r"multiple of a chunk of 24 to 48, got 61: pad them"):
+            jax.eval_shape(smaller, data, random_mixture(0, K, D))
+
+
+@given(st.integers(1, 10**5))
+def test_snug_sizes(n):
+    size = snug_size(n)
+    assert n <= size <= max(32, 1.25 * n) and snug_size(size) == size
+    most = min(size, 256)
+    assert size % chunk_size(size, exact_form()) == 0 and chunk_size(size, exact_form()) > most / 2
+    assert chunk_size(padded_size(n), exact_form()) == min(padded_size(n), 256)
+    low = 64 << n.bit_length()
+    assert len({snug_size(low + i * low // 64) for i in range(1, 65)}) <= 4
 
 
 # ------------------------------------------------------------------------------- as a derivative
