@@ -493,9 +493,8 @@ def test_what_is_said_in_python_is_said_in_options():
     )
     assert said == "raise --thin, or take more --samples; --components = 3, rows = 2"
     assert words.spoken("raise thin (thin='auto' does)") == "raise --thin (--thin auto does)"
-    failed = "without points: `failed` says which. They are. Try fewer components."
-    assert words.spoken(failed, select.WORDS_OF_SELECT) == (
-        "without points. They are. Try fewer components."
+    assert words.spoken("raise cv or n_bootstrap", select.WORDS_OF_SELECT) == (
+        "raise --cv or --bootstrap"
     )
 
 

@@ -38,7 +38,6 @@ WORDS_OF_SELECT = WORDS | {
     "covariance_type": "--families",
     "criterion": "--criterion",
     "n_bootstrap": "--bootstrap",
-    "points: `failed` says which. They": "points. They",
 }
 
 DESCRIPTION = """\

@@ -330,8 +330,8 @@ def _published(task: _Task, found: _Fitted, kind: str) -> Bootstrap:
         other = "" if kind == "weighted" else "kind='weighted', or "
         warn_user(
             f"{failed.sum()} of {R} replicates failed, as a covariance became singular or a "
-            "component was left without points: `failed` says which. They are not in the summary, "
-            f"whose errors may be too small. Try {other}fewer components."
+            "component was left without points. They are not in the summary, whose errors may be "
+            f"too small. Try {other}fewer components."
         )
     left = (~failed & ~found.converged).sum()
     if left:

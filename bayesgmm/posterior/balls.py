@@ -27,7 +27,7 @@ class CredibleBall:
     Attributes
     ----------
     labels : ndarray [N]
-        The estimate, in order of first appearance.
+        The estimate: its labels as given, where they are 0 to K - 1, or in order of appearance.
     radius : float
         The least distance within which at least `level` of the posterior lies.
     horizontal : ndarray [T, N]
@@ -145,7 +145,7 @@ def credible_ball(
     farthest = {name: some[far[some] >= far[some].max() - TIE] for name, some in extremes.items()}
     ranked = {name: _ranked(some, parted, shares) for name, some in farthest.items()}
     return CredibleBall(
-        labels=centre,
+        labels=_named(labels, centre),
         radius=radius,
         **{name: parted[some[:max_ties]] for name, some in ranked.items()},
         level=float(level),
@@ -154,6 +154,12 @@ def credible_ball(
         distances={name: float(far[some].max()) for name, some in farthest.items()},
         ties={name: len(some) for name, some in farthest.items()},
     )
+
+
+def _named(labels: Any, centre: Array) -> Array:
+    """The labels by which others know the clusters, if they can be an index of them."""
+    given = np.asarray(labels)
+    return given.astype(centre.dtype) if set(given.tolist()) == set(centre.tolist()) else centre
 
 
 def _radius(far: Array, shares: Array, level: float) -> float:

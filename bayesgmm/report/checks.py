@@ -110,7 +110,10 @@ def _objective(reading: Reading) -> list[Html]:
     what = "evidence lower bound" if reading.key == "vb" else "mean log density"
     draw = lambda f: plot_objective(reading.model, ax=f.subplots())  # noqa: E731
     alt = f"The {what} over the iterations of {count(len(runs), 'start')}, rising to a plateau."
-    return [picture(draw, alt, f"{reading.title}: {what} over the iterations.", size=(5.6, 2.8))]
+    words = f"{reading.title}: {what} over the iterations."
+    if getattr(reading.model, "moves", False):
+        words += " A leap late in it is a component split, merged or removed."
+    return [picture(draw, alt, words, size=(5.6, 2.8))]
 
 
 # --- sensitivity ----------------------------------------------------------------------------------

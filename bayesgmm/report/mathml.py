@@ -63,4 +63,7 @@ def _atom(ahead: _Ahead) -> Html:
         return tag("mrow", joined(_row(ahead, "}")))
     if token[0].isdigit():
         return tag("mn", token)
-    return tag("mi" if token.isalpha() and token not in _LARGE else "mo", token)
+    if token.isalpha() and token not in _LARGE:
+        return tag("mi", token)
+    # without a font for mathematics brackets are stretched far beyond what they hold
+    return tag("mo", token, stretchy="false") if token in "()" else tag("mo", token)

@@ -50,11 +50,21 @@ class MCMC(Reading):
         if self.options.known is not None:
             given = count(self.options.known, "component")
             return f"was run with {given}, a number that was given, of which {K} hold rows"
+        if row["probability"] == 1:
+            draws = count(self.model.n_draws_, "draw")
+            return f"finds {count(K, 'cluster')} in each of {draws}"
         error = "" if np.isnan(row["mcse"]) else f" ± {row['mcse']:.3f}"
         return (
             f"finds {count(K, 'cluster')} most probable "
             f"(p = {probability(row['probability'])}{error})"
         )
+
+    def chance_of(self, K: int) -> str:
+        """How probable this number of clusters is: the beginning of a sentence."""
+        found = float(self.numbers["probability"].get(K, 0.0))
+        if found == 0:
+            return f"None of {count(self.model.n_draws_, 'draw')} of MCMC has {K}"
+        return f"The posterior probability by MCMC is {probability(found)} for {K}"
 
     # --- the partition
 
@@ -303,6 +313,11 @@ class MCMC(Reading):
 
     # --- methods
 
+    def _cited(self, cite: Citations) -> str:
+        """The prior of the components, with where it is from inside of the sentence."""
+        words, cited = self._components.words, self._components.cited
+        return f"{words[:-1]} {cite(*cited)}." if cited else words
+
     def methods(self, cite: Citations) -> list[str]:
         """What was done."""
         model, kind = self.model, WEIGHTS[self.options.name]
@@ -312,8 +327,7 @@ class MCMC(Reading):
         said = [
             f"The posterior of {words} {cite(*kind.cited)} of Gaussians with "
             f"{family_words(model, self.family)} was sampled by {self._sampler(cite)}: {chains} "
-            f"of {model.n_iter_:,} sweeps, of which {draws} were kept. {self._components.words}"
-            + (f" {cite(*self._components.cited)}" if self._components.cited else "")
+            f"of {model.n_iter_:,} sweeps, of which {draws} were kept. {self._cited(cite)}"
         ]
         said += self.selected(cite)
         said.append(

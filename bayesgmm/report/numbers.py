@@ -86,23 +86,21 @@ def disagreement(context: Context) -> str:
     parts = [f"{count(K, 'cluster')} by {listed(names)}" for K, names in sorted(groups.items())]
     said = [f"The methods disagree: {listed(parts)}."]
     if "mcmc" in found and context.by_key["mcmc"].selection is None:
-        table_ = context.by_key["mcmc"].numbers["probability"]
-        for key, K in found.items():
-            if key != "mcmc" and found["mcmc"] != K:
-                p = float(table_.get(K, 0.0))
-                said.append(
-                    f"The posterior probability of {K}, the number of {titles[key]}, is "
-                    f"{probability(p)}."
-                )
+        said += [
+            f"{context.by_key['mcmc'].chance_of(K)}, the number of {listed(names)}."
+            for K, names in sorted(groups.items())
+            if K != found["mcmc"]
+        ]
     if "em" in found:
         said.append(
             "EM counts components: two that overlap may describe one group that is not normal, and "
             "BIC rewards the density, not the clustering."
         )
     if "vb" in found:
+        fewer = ", and tends to keep fewer components where they overlap"
         said.append(
-            "Variational Bayes gives one number without its uncertainty, and tends to keep fewer "
-            "components where they overlap."
+            "Variational Bayes gives one number without its uncertainty"
+            f"{fewer if found['vb'] == min(found.values()) else ''}."
         )
     return " ".join(said)
 
@@ -146,9 +144,10 @@ def _weights(context: Context, by: str | None = None) -> Any:
     if context.selection is None:
         return None
     try:
-        return context.selection.probabilities(by)
+        found = context.selection.probabilities(by)
     except ValueError:  # the criterion is no evidence
         return None
+    return found.clip(lower=np.finfo(float).tiny)  # too small for a number is not zero
 
 
 def _posterior(context: Context) -> list[Html]:

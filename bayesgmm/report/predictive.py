@@ -107,6 +107,7 @@ def _table(context: Context, found: dict[str, list]) -> Html:
     for reading in context.readings:
         own = f"{reading.title}, " if context.several else ""
         head.append(f"{own}p")
+    R = len(context.lead.replicas)
     by_name = [{row[0]: row for row in found[reading.key]} for reading in context.readings]
     rows = []
     for name, value, *_ in found[context.lead.key]:
@@ -117,9 +118,16 @@ def _table(context: Context, found: dict[str, list]) -> Html:
                 continue
             _, _, low, high, p = own[name]
             mark = " *" if unusual(p) else ""
-            cells.append(stacked(f"{p:.3f}{mark}", f"[{number(low)}, {number(high)}]"))
+            cells.append(stacked(f"{_share(p, R)}{mark}", f"[{number(low)}, {number(high)}]"))
         rows.append(cells)
     return table(head, rows, f"Statistics: p, and {100 * LEVEL:g} % of the replicas (* outside)")
+
+
+def _share(p: float, R: int) -> str:
+    """A share of R replicas: none of them is fewer than one."""
+    if p in (0, 1):
+        return f"<{1 / R:.3f}" if p == 0 else f">{1 - 1 / R:.3f}"
+    return f"{p:.3f}"
 
 
 def _intervals(reading: Reading, rows: list) -> Html:

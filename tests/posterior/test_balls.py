@@ -131,3 +131,12 @@ def test_other_bad_input():
         credible_ball([[0, 1]], [0, 1], max_ties=0)
     with pytest.raises(ValueError, match="ragged rows, of 1 to 2"):
         credible_ball([[0, 1], [0]], [0, 1])
+
+
+def test_the_estimate_keeps_its_names():
+    """Those that others have for its clusters; none where they are no index."""
+    draws = [[0, 0, 1, 1]] * 17 + [[0, 0, 0, 0], [0, 0, 1, 2], [0, 1, 2, 3]]
+    for given, expected in (([1, 1, 0, 0], [1, 1, 0, 0]), ([5, 5, 2, 2], [0, 0, 1, 1])):
+        ball = credible_ball(draws, given, level=0.9)
+        assert ball.labels.tolist() == expected
+        assert ball.radius == 0.5 and ball.lower.tolist() == [[0, 0, 1, 2]]
