@@ -1,7 +1,7 @@
 """Points as the core sees them, precision, and the small linear algebra that everything uses."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -90,12 +90,14 @@ class Standardizer:
     scale: np.ndarray
 
     @classmethod
-    def identity(cls, n_features: int):
+    def identity(cls, n_features: int) -> Self:
         """The map that changes nothing."""
         return cls(np.zeros(n_features), np.ones(n_features))
 
     @classmethod
-    def fit(cls, points: np.ndarray, weight: np.ndarray | None = None, scaling: str = "column"):
+    def fit(
+        cls, points: np.ndarray, weight: np.ndarray | None = None, scaling: str = "column"
+    ) -> Self:
         """Mean and standard deviation of each column, or one common scale for all of them.
 
         Parameters
@@ -123,7 +125,7 @@ class Standardizer:
         return cls.of(centre, scale, scaling)
 
     @classmethod
-    def of(cls, centre: np.ndarray, scale: np.ndarray, scaling: str = "column"):
+    def of(cls, centre: np.ndarray, scale: np.ndarray, scaling: str = "column") -> Self:
         """From means and standard deviations of the columns [D]."""
         if scaling == "common":
             largest = scale.max() or 1.0  # squares of extreme units would leave the floats
@@ -131,7 +133,9 @@ class Standardizer:
         return cls(centre, np.where(scale > 0, scale, 1.0))
 
     @classmethod
-    def robust(cls, points: np.ndarray, weight: np.ndarray | None = None, scaling: str = "column"):
+    def robust(
+        cls, points: np.ndarray, weight: np.ndarray | None = None, scaling: str = "column"
+    ) -> Self:
         """Median and normal-consistent median absolute deviation, that far outliers do not move.
 
         Parameters

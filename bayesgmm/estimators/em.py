@@ -230,6 +230,10 @@ class GaussianMixture(MixtureEstimator):
     True
     """
 
+    n_components_: int
+    labels_: np.ndarray
+    n_iter_: int
+    converged_: bool
     lower_bound_: float
     lower_bounds_: list[float]
     restart_lower_bounds_: list[np.ndarray]

@@ -233,6 +233,10 @@ class MCMCGaussianMixture(MixtureEstimator):
 
     _caches = ("_tree",)
 
+    labels_: np.ndarray
+    n_iter_: int
+    converged_: bool
+    thin_: int
     n_draws_: int
     component_prior_: Any
     sampler_: str

@@ -89,7 +89,7 @@ class WeightOptions(NamedTuple):
     prior: SlotPrior
     concentration: ConcentrationPrior
     alpha: float
-    learned: tuple | None
+    learned: tuple[Any, ...] | None
     known: int | None
 
     @property

@@ -194,6 +194,10 @@ class BayesianGaussianMixture(MixtureEstimator):
 
     _plug_in = GaussianMixture
 
+    n_components_: int
+    labels_: np.ndarray
+    n_iter_: int
+    converged_: bool
     weight_concentration_: tuple[np.ndarray, ...] | np.ndarray
     weight_concentration_prior_: float
     weight_concentration_posterior_: Any

@@ -31,7 +31,7 @@ class Layout(NamedTuple):
         Whence it is known.
     """
 
-    names: tuple | None
+    names: tuple[Any, ...] | None
     n_features: int
     n_rows: int | None = None
     origin: str = "the chunks before it"
@@ -56,7 +56,7 @@ class Block(NamedTuple):
     weight: np.ndarray | None
     first: int
     places: tuple
-    names: tuple | None
+    names: tuple[Any, ...] | None
 
     def place(self, row: int) -> str:
         """Where a row of the block comes from, as a message says it."""
