@@ -31,7 +31,8 @@ class CredibleBall:
     radius : float
         The least distance within which at least `level` of the posterior lies.
     horizontal : ndarray [T, N]
-        The partitions of the ball that are farthest from the estimate.
+        The partitions of the ball that are farthest from the estimate, labels in order of first
+        appearance, as those of the other bounds.
     upper : ndarray [T, N]
         Of those with the fewest clusters, the farthest.
     lower : ndarray [T, N]
