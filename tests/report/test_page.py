@@ -27,6 +27,7 @@ from bayesgmm.report import Report, write_report
 from bayesgmm.report.html import VOID, Html, tag
 from bayesgmm.report.mathml import math
 from bayesgmm.report.page import READINGS, SECTIONS
+from bayesgmm.report.predictive import _share
 from bayesgmm.report.references import REFERENCES
 from bayesgmm.report.words import array, listed, number, percent, probability
 
@@ -239,6 +240,9 @@ def test_methods_that_disagree_are_said_to(page, X, fits):
     assert f"The methods disagree: 1 cluster by EM and {K} clusters by MCMC." in said
     draws = fits["mcmc"].n_draws_
     assert f"None of {draws:,} draws of MCMC has 1, the number of EM." in said
+    readings = _readings(X, [fits["vb"], fits["mcmc"]], chosen, None, (), print)
+    said = disagreement(Context(readings[0].data, readings, chosen, None, print))
+    assert "one number without its uncertainty." in said  # it kept no fewer than the others
 
 
 def test_each_method_has_its_own_parts_and_not_those_of_others(singles):
@@ -417,6 +421,7 @@ def test_words():
         ">0.999",
         "1.000",
     ]
+    assert [_share(p, 200) for p in (0.0, 0.025, 1.0)] == ["<0.005", "0.025", ">0.995"]
     assert (percent(0.169), percent(1), percent(0)) == ("16.9 %", "100 %", "0 %")
     assert listed("abc") == "a, b and c"
     assert array(np.diag([1.0, 2])) == "diag(1.00, 2.00)"
