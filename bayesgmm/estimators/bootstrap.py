@@ -1,7 +1,7 @@
 """bootstrap: how far the parameters of a fitted mixture would be other ones on other data."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -30,13 +30,14 @@ from bayesgmm.inference import em
 from bayesgmm.inference.replicated import Replicates, run
 from bayesgmm.inference.resampling import KINDS, Kind, Source
 from bayesgmm.messages import lookup, warn_user
+from bayesgmm.shown import Shown
 
 BEHIND = 0.1
 """Nats of the log likelihood that a fit may be below its maximum, before it is said."""
 
 
-@dataclass(frozen=True, eq=False)
-class Bootstrap:
+@dataclass(frozen=True, eq=False, repr=False)
+class Bootstrap(Shown):
     """Parameters of a mixture as fitted to replicates of its data.
 
     Attributes
@@ -54,21 +55,25 @@ class Bootstrap:
     feature_names : list of D str
     """
 
-    weights: np.ndarray = field(repr=False)
-    means: np.ndarray = field(repr=False)
-    covariances: np.ndarray = field(repr=False)
-    failed: np.ndarray = field(repr=False)
-    converged: np.ndarray = field(repr=False)
-    estimate: Mixture = field(repr=False)
+    weights: np.ndarray
+    means: np.ndarray
+    covariances: np.ndarray
+    failed: np.ndarray
+    converged: np.ndarray
+    estimate: Mixture
     kind: str
-    feature_names: list[str] = field(repr=False)
+    feature_names: list[str]
 
     @property
     def parameters(self) -> dict[str, np.ndarray]:
         """`weights`, `means` and `covariances` by name."""
         return {name: getattr(self, name) for name in ("weights", "means", "covariances")}
 
-    def __repr__(self) -> str:
+    def _shown(self) -> Any:
+        """How sure the parameters are."""
+        return self.summary().round(4)
+
+    def _headline(self) -> str:
         """What was drawn, and what of it can be used, in a line."""
         return (
             f"Bootstrap: {len(self.failed)} replicates ({self.kind}), {self.failed.sum()} failed, "

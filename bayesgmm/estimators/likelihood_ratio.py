@@ -1,7 +1,7 @@
 """likelihood_ratio_test: whether one component more is more than chance."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,13 +24,14 @@ from bayesgmm.inference.contests import Bests, bests, cells, divided, from_label
 from bayesgmm.inference.replicated import Replicates
 from bayesgmm.inference.resampling import Source, parametric
 from bayesgmm.messages import lookup, warn_user
+from bayesgmm.shown import Shown
 
 CANDIDATES = 8
 """Starts of each fit, times `n_init`."""
 
 
-@dataclass(frozen=True, eq=False)
-class LikelihoodRatioTest:
+@dataclass(frozen=True, eq=False, repr=False)
+class LikelihoodRatioTest(Shown):
     """Tests of K components against K + 1, for one K or several.
 
     Attributes
@@ -51,11 +52,14 @@ class LikelihoodRatioTest:
     table: Any
     n_components: int
     level: float | None
-    null: dict[int, np.ndarray] = field(repr=False)
+    null: dict[int, np.ndarray]
 
-    def __repr__(self) -> str:
-        """The table, and what it says."""
-        return f"LikelihoodRatioTest: n_components={self.n_components}\n{self.table}"
+    def _headline(self) -> str:
+        """What the table says."""
+        return f"LikelihoodRatioTest: n_components={self.n_components}"
+
+    def _shown(self) -> Any:
+        return self.table
 
 
 def likelihood_ratio_test(

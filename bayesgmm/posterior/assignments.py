@@ -25,13 +25,14 @@ from bayesgmm.posterior.draws import (
     parts,
 )
 from bayesgmm.posterior.partitions import blocks, overlaps
+from bayesgmm.shown import Shown
 
 NONE = "none"
 """What stands for a cluster that is none of the partition's."""
 
 
-@dataclass(frozen=True, eq=False)
-class Assignments:
+@dataclass(frozen=True, eq=False, repr=False)
+class Assignments(Shown):
     """Probabilities of the clusters of a partition for each point.
 
     Attributes
@@ -69,12 +70,15 @@ class Assignments:
     confusion: Any
     table: Any
 
-    def __repr__(self) -> str:
-        """How many points are in doubt, and the stability of each cluster."""
+    def _headline(self) -> str:
+        """How many points are in doubt."""
         N, K = len(self.labels), len(self.clusters)
         doubtful = int((self.table["probability"] < 0.95).sum())
-        head = f"Assignments of {N} points to {K} clusters; less than 95 % sure: {doubtful}"
-        return f"{head}\n{self.stability.round(3)}"
+        return f"Assignments of {N} points to {K} clusters; less than 95 % sure: {doubtful}"
+
+    def _shown(self) -> Any:
+        """The stability of each cluster."""
+        return self.stability.round(3)
 
     def least_certain(self, n: int = 10) -> Any:
         """The n rows of `table` whose label is least probable, the least first.

@@ -19,6 +19,7 @@ from bayesgmm.core.sweep import gathered
 from bayesgmm.inference.gibbs import posterior_of
 from bayesgmm.inference.tilting import Tilted
 from bayesgmm.posterior.summary import error_of_mean
+from bayesgmm.shown import Shown
 
 BATCHES = 5
 """Parts of each chain whose means tell how errors of different K go together."""
@@ -55,8 +56,8 @@ class Evidence:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class EvidenceOverComponents:
+@dataclass(frozen=True, eq=False, repr=False)
+class EvidenceOverComponents(Shown):
     """Log marginal likelihoods for several numbers of components, whose errors go together.
 
     Attributes
@@ -92,10 +93,11 @@ class EvidenceOverComponents:
         columns = {"log_evidence": self.log_evidence, "standard_error": self.standard_error}
         return pd.DataFrame(columns, index=pd.Index(self.n_components, name="n_components"))
 
-    def __repr__(self) -> str:
-        """The table."""
-        table = self.table().round(4)
-        return f"EvidenceOverComponents, method={self.method!r}\n{table}"
+    def _headline(self) -> str:
+        return f"EvidenceOverComponents, method={self.method!r}"
+
+    def _shown(self) -> Any:
+        return self.table().round(4)
 
 
 # --- one component --------------------------------------------------------------------------------

@@ -190,7 +190,7 @@ def test_summary():
     assert_close(row["bias"], draws.mean() - np.sqrt(model.covariances_[0, 1, 1]))
     assert_close([row["lower"], row["upper"]], np.quantile(draws, [0.1, 0.9]))
     assert set(found.parameters) == {"weights", "means", "covariances"}
-    assert "200 replicates (weighted), 0 failed" in repr(found)
+    assert "200 replicates (weighted), 0 failed" in repr(found) and "mean(x1)" in repr(found)
 
 
 # --- what is said
