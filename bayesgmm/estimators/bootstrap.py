@@ -71,7 +71,7 @@ class Bootstrap(Shown):
 
     def _shown(self) -> Any:
         """How sure the parameters are."""
-        return self.summary().round(4)
+        return self.summary()
 
     def _headline(self) -> str:
         """What was drawn, and what of it can be used, in a line."""
