@@ -79,9 +79,7 @@ def padded_size(N: int, least: int = SMALLEST) -> int:
     """
     if N <= BLOCK:
         return power_of_two(N, least)
-    blocks = -(-N // BLOCK)
-    unit = 1 << max(0, blocks.bit_length() - 5)
-    return -(-blocks // unit) * unit * BLOCK
+    return _rounded_up(-(-N // BLOCK), 5) * BLOCK
 
 
 def snug_size(N: int) -> int:
@@ -90,9 +88,13 @@ def snug_size(N: int) -> int:
     With two bits after the first: four programs where `padded_size` has one, for runs that are long
     beside their compilation.
     """
-    N = max(N, SMALLEST)
-    unit = 1 << (N - 1).bit_length() - 3
-    return -(-N // unit) * unit
+    return _rounded_up(max(N, SMALLEST), 3)
+
+
+def _rounded_up(n: int, bits: int) -> int:
+    """The least number from n on that has so many significant bits."""
+    unit = 1 << max(0, n.bit_length() - bits)
+    return -(-n // unit) * unit
 
 
 def pad(points: Array, weight: Array | None = None) -> Data:

@@ -230,6 +230,7 @@ class GaussianMixture(MixtureEstimator):
     True
     """
 
+    # those of the base class that are set here, again: type checkers ask for it
     n_components_: int
     labels_: np.ndarray
     n_iter_: int

@@ -225,6 +225,7 @@ class MCMCGaussianMixture(PosteriorMixin, MixtureEstimator):
 
     _caches = ("_tree",)
 
+    # those of the base class that are set here, again: type checkers ask for it
     labels_: np.ndarray
     n_iter_: int
     converged_: bool

@@ -194,6 +194,7 @@ class BayesianGaussianMixture(MixtureEstimator):
 
     _plug_in = GaussianMixture
 
+    # those of the base class that are set here, again: type checkers ask for it
     n_components_: int
     labels_: np.ndarray
     n_iter_: int

@@ -9,7 +9,7 @@ from bayesgmm.report.figures import draw_intervals, picture
 from bayesgmm.report.html import Html, para, stacked, table
 from bayesgmm.report.reading import LEVEL, Reading
 from bayesgmm.report.section import Context, Section
-from bayesgmm.report.words import count, listed, number
+from bayesgmm.report.words import count, listed, number, share_of
 
 FEATURES, PAIRS = 6, 4
 """Columns that are checked, at most; and those of which pairs are."""
@@ -118,16 +118,9 @@ def _table(context: Context, found: dict[str, list]) -> Html:
                 continue
             _, _, low, high, p = own[name]
             mark = " *" if unusual(p) else ""
-            cells.append(stacked(f"{_share(p, R)}{mark}", f"[{number(low)}, {number(high)}]"))
+            cells.append(stacked(f"{share_of(p, R)}{mark}", f"[{number(low)}, {number(high)}]"))
         rows.append(cells)
     return table(head, rows, f"Statistics: p, and {100 * LEVEL:g} % of the replicas (* outside)")
-
-
-def _share(p: float, R: int) -> str:
-    """A share of R replicas: none of them is fewer than one."""
-    if p in (0, 1):
-        return f"<{1 / R:.3f}" if p == 0 else f">{1 - 1 / R:.3f}"
-    return f"{p:.3f}"
 
 
 def _intervals(reading: Reading, rows: list) -> Html:

@@ -42,6 +42,13 @@ def probability(value: Any) -> str:
     return ">0.999" if 0.9995 <= value < 1 else f"{value:.3f}"
 
 
+def share_of(p: float, n: int) -> str:
+    """A share of n things with three decimals; that none was seen says less than one, not zero."""
+    if p in (0, 1):
+        return f"<{1 / n:.3f}" if p == 0 else f">{1 - 1 / n:.3f}"
+    return f"{p:.3f}"
+
+
 def percent(share: float) -> str:
     """A share in percent."""
     return f"{100 * share:.1f} %" if 0 < share < 0.995 else f"{100 * share:.0f} %"

@@ -27,9 +27,8 @@ from bayesgmm.report import Report, write_report
 from bayesgmm.report.html import VOID, Html, tag
 from bayesgmm.report.mathml import math
 from bayesgmm.report.page import READINGS, SECTIONS
-from bayesgmm.report.predictive import _share
 from bayesgmm.report.references import REFERENCES
-from bayesgmm.report.words import array, listed, number, percent, probability
+from bayesgmm.report.words import array, listed, number, percent, probability, share_of
 
 NAMES = ["a<b>", 'c & "d"']
 
@@ -421,7 +420,7 @@ def test_words():
         ">0.999",
         "1.000",
     ]
-    assert [_share(p, 200) for p in (0.0, 0.025, 1.0)] == ["<0.005", "0.025", ">0.995"]
+    assert [share_of(p, 200) for p in (0.0, 0.025, 1.0)] == ["<0.005", "0.025", ">0.995"]
     assert (percent(0.169), percent(1), percent(0)) == ("16.9 %", "100 %", "0 %")
     assert listed("abc") == "a, b and c"
     assert array(np.diag([1.0, 2])) == "diag(1.00, 2.00)"
